@@ -1,0 +1,121 @@
+package verdict
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Fraction is a number from 0 to 1 that people write in percent: "0.1%". A bare number is the fraction itself.
+type Fraction float64
+
+// ParseFraction reads "0.1%" or "0.001".
+func ParseFraction(s string) (Fraction, error) {
+	number, percent := strings.CutSuffix(strings.TrimSpace(s), "%")
+	f, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	if err != nil || math.IsNaN(f) {
+		return 0, fmt.Errorf("%q is not a share such as 0.1%%", s)
+	}
+	if percent {
+		f /= 100
+	}
+	if f < 0 || f > 1 {
+		return 0, fmt.Errorf("%s is outside 0%% to 100%%", s)
+	}
+	return Fraction(f), nil
+}
+
+// String gives the share in percent: "0.1%".
+func (f Fraction) String() string {
+	return strconv.FormatFloat(math.Round(float64(f)*1e10)/1e8, 'f', -1, 64) + "%"
+}
+
+// MarshalYAML writes the share in percent.
+func (f Fraction) MarshalYAML() ([]byte, error) { return []byte(f.String()), nil }
+
+// UnmarshalYAML reads a share in percent, or a bare fraction.
+func (f *Fraction) UnmarshalYAML(b []byte) error {
+	parsed, err := ParseFraction(strings.Trim(string(b), "\"' \n"))
+	if err != nil {
+		return err
+	}
+	*f = parsed
+	return nil
+}
+
+// Config is the section verdict of cutover.yaml: what counts as worse, and what is done while nobody can tell.
+type Config struct {
+	Errors Errors `yaml:"errors"`
+	Pass   Pass   `yaml:"pass"`
+	// FalseRevert bounds the probability that a rollout whose release is no worse than the margins is reverted,
+	// however often the judge looks. Above 0, below 1.
+	FalseRevert Fraction `yaml:"false_revert"`
+	// WarmUp is how long after a raise nothing is counted, for a release that starts cold.
+	WarmUp       time.Duration `yaml:"warm_up"`
+	Inconclusive Inconclusive  `yaml:"inconclusive"`
+}
+
+// Errors sets how much worse the candidate's error rate must be before it is reverted: above Ratio times the baseline's
+// plus WorseBy, or above NeverAbove whatever the baseline does.
+type Errors struct {
+	Ratio      float64  `yaml:"ratio"`
+	WorseBy    Fraction `yaml:"worse_by"`
+	NeverAbove Fraction `yaml:"never_above"`
+}
+
+// Pass sets what must be excluded before a step passes: an error rate above 1.5 times the baseline's plus ErrorsWithin.
+type Pass struct {
+	ErrorsWithin Fraction `yaml:"errors_within"`
+}
+
+// Then is what a plan does when a step could not be decided in time.
+type Then string
+
+// Hold stays for a person, Back cuts back, Proceed goes on without proof.
+const (
+	Hold    Then = "hold"
+	Back    Then = "back"
+	Proceed Then = "proceed"
+)
+
+// Inconclusive says what happens to a step that is still undecided so long after its share was proven live.
+type Inconclusive struct {
+	After time.Duration `yaml:"after" json:"after"`
+	Then  Then          `yaml:"then" json:"then"`
+}
+
+// DefaultConfig is what cutover does when the section is silent.
+func DefaultConfig() Config {
+	return Config{
+		Errors:       Errors{Ratio: 1.25, WorseBy: 0.001, NeverAbove: 0.10},
+		Pass:         Pass{ErrorsWithin: 0.005},
+		FalseRevert:  0.01,
+		WarmUp:       10 * time.Second,
+		Inconclusive: Inconclusive{After: 30 * time.Minute, Then: Hold},
+	}
+}
+
+// Validate reports the first value that cannot be meant, by its path under verdict.
+func (c Config) Validate() error {
+	switch {
+	case c.Errors.Ratio < 1:
+		return fmt.Errorf("verdict.errors.ratio: %v is below 1: a candidate may always be as bad as stable", c.Errors.Ratio)
+	case c.Errors.NeverAbove <= 0:
+		return fmt.Errorf("verdict.errors.never_above: must be above 0%%")
+	case c.Pass.ErrorsWithin <= 0:
+		return fmt.Errorf("verdict.pass.errors_within: must be above 0%%: no amount of traffic proves two rates equal")
+	case c.FalseRevert <= 0 || c.FalseRevert >= 1:
+		return fmt.Errorf("verdict.false_revert: %v must lie between 0%% and 100%%", c.FalseRevert)
+	case c.WarmUp < 0:
+		return fmt.Errorf("verdict.warm_up: %v is negative", c.WarmUp)
+	case c.Inconclusive.After <= 0:
+		return fmt.Errorf("verdict.inconclusive.after: must be above 0s")
+	}
+	switch c.Inconclusive.Then {
+	case Hold, Back, Proceed:
+		return nil
+	}
+	return fmt.Errorf("verdict.inconclusive.then: %q is none of hold, back, proceed", c.Inconclusive.Then)
+}

@@ -1,0 +1,34 @@
+package verdict
+
+import "time"
+
+// Arm tells which side of the comparison a request belongs to.
+type Arm uint8
+
+// The two sides: the stable release and the candidate.
+const (
+	Baseline Arm = iota
+	Candidate
+)
+
+// Sample is one attempt to have a request answered by one color; a request that nginx tried on both colors gives two.
+type Sample struct {
+	// At is when the answer was logged, by the log's clock.
+	At  time.Time
+	Arm Arm
+	// Bad means that the attempt failed: an answer of 500 or above, or no answer at all.
+	Bad bool
+}
+
+// Batch is what a source of evidence read in one go.
+type Batch struct {
+	Samples []Sample
+	// Now is the source's clock when it had read everything there was; it is what closes a bucket in silence.
+	Now time.Time
+	// Gap tells that lines may be missing before this batch (rotation, truncation); the open bucket is then dropped.
+	Gap bool
+	// Behind is how far the reading lags behind the writing; zero when everything was read.
+	Behind time.Duration
+	// Fault says why there is no evidence at all, such as a log file that cannot be opened. Empty when reading works.
+	Fault string
+}
