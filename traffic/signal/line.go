@@ -1,0 +1,146 @@
+package signal
+
+import (
+	"bytes"
+	"errors"
+	"time"
+
+	"cutover/traffic/verdict"
+)
+
+// Addresses tells which arm a server of this rollout belongs to, by its address as nginx logs it: "127.0.0.1:18000".
+type Addresses map[string]verdict.Arm
+
+// ErrForeign says that a line is not one that nginx writes by cutover's log format.
+var ErrForeign = errors.New("not a line of cutover's access log")
+
+// clientGone is the status that nginx logs when the client left before the answer.
+const clientGone = 499
+
+// ParseLine appends one sample to into for each attempt in the line at an address in arms, and gives the longer slice.
+// An attempt is bad when its answer was 500 or above, or when none came. Attempts without an answer in a request that
+// the client gave up are left out: they tell nothing about the server. The line's app is not looked at.
+// ErrForeign, with into as it was, for any line that does not hold a time, an app, a status and two lists of one length.
+//
+// It takes more than strict JSON (nginx writes the status of a request that it could not read as 000), keeps nothing of
+// the line, and allocates only where into is full.
+func ParseLine(line []byte, arms Addresses, into []verdict.Sample) ([]verdict.Sample, error) {
+	e, ok := parseEntry(line)
+	if !ok {
+		return into, ErrForeign
+	}
+	samples, ok := e.attempts(arms, into)
+	if !ok {
+		return into, ErrForeign
+	}
+	return samples, nil
+}
+
+// entry is what the judge needs of one line. Its slices point into the line.
+type entry struct {
+	app []byte
+	// at is when the request was logged, which is when it ended.
+	at time.Time
+	// status is what the client got.
+	status int
+	// addresses and answers are nginx's lists $upstream_addr and $upstream_status.
+	addresses, answers list
+}
+
+// parseEntry reads a line; false for one that is not ours.
+func parseEntry(line []byte) (entry, bool) {
+	var ts, app, status, addresses, answers []byte
+	o := object{rest: line}
+	for o.next() {
+		switch string(o.key) {
+		case "ts":
+			ts = o.value
+		case "app":
+			app = o.value
+		case "status":
+			status = o.value
+		case "ua":
+			addresses = o.value
+		case "us":
+			answers = o.value
+		}
+	}
+	if !o.complete || app == nil || addresses == nil || answers == nil {
+		return entry{}, false
+	}
+	at, timed := parseTime(ts)
+	code, answered := parseStatus(status)
+	return entry{app: app, at: at, status: code, addresses: addresses, answers: answers}, timed && answered
+}
+
+// attempts appends the samples of the line; false, with nothing to be used, when the lists do not belong together.
+func (e entry) attempts(arms Addresses, into []verdict.Sample) ([]verdict.Sample, bool) {
+	for more := true; more; {
+		var address, answer []byte
+		var moreAnswers bool
+		address, e.addresses, more = e.addresses.cut()
+		answer, e.answers, moreAnswers = e.answers.cut()
+		status, answered := parseStatus(answer)
+		if more != moreAnswers || !answered && len(answer) > 0 && string(answer) != "-" {
+			return into, false
+		}
+		arm, known := arms[string(address)]
+		if known && (answered || e.status != clientGone) {
+			into = append(into, verdict.Sample{At: e.at, Arm: arm, Bad: !answered || status >= 500})
+		}
+	}
+	return into, true
+}
+
+// list is what nginx writes for several attempts: ", " stands between two tries, " : " where an internal redirect
+// began anew. A list always has a first item, which may be empty.
+type list []byte
+
+// cut gives the first item and the list after it; false when there is none.
+func (l list) cut() (first []byte, rest list, more bool) {
+	for i, c := range l {
+		switch {
+		case c != ' ':
+		case i > 0 && l[i-1] == ',':
+			return l[:i-1], l[i+1:], true
+		case len(l) > i+2 && l[i+1] == ':' && l[i+2] == ' ':
+			return l[:i], l[i+3:], true
+		}
+	}
+	return l, nil, false
+}
+
+// parseTime reads nginx's $msec: seconds since 1970 with up to nine decimals.
+func parseTime(text []byte) (time.Time, bool) {
+	whole, decimals, pointed := bytes.Cut(text, []byte("."))
+	seconds, ok := parseDigits(whole, 11)
+	if !ok || !pointed {
+		return time.Unix(seconds, 0), ok
+	}
+	nanoseconds, ok := parseDigits(decimals, 9)
+	for range 9 - len(decimals) {
+		nanoseconds *= 10
+	}
+	return time.Unix(seconds, nanoseconds), ok
+}
+
+// parseStatus reads an HTTP status; false for "-", which stands for no answer, as for everything else.
+func parseStatus(text []byte) (int, bool) {
+	n, ok := parseDigits(text, 3)
+	return int(n), ok
+}
+
+// parseDigits reads a number of one to most digits.
+func parseDigits(text []byte, most int) (int64, bool) {
+	if len(text) == 0 || len(text) > most {
+		return 0, false
+	}
+	n := int64(0)
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, true
+}
