@@ -1,0 +1,165 @@
+package traffic
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"cutover/traffic/verdict"
+)
+
+// Headline says in one line where the traffic is, by the journal: "green v1.4.0 20 %, blue v1.3.2 80 %".
+func Headline(s State) string {
+	if s.Stable == "" {
+		return "no stable color yet"
+	}
+	candidate := Weight(0)
+	if r := s.Open; r != nil {
+		candidate = r.Actual
+		if r.Phase == Accepted || r.Phase == Finishing {
+			return carries(s, s.Stable, Full)
+		}
+	}
+	switch candidate {
+	case 0:
+		return carries(s, s.Stable, Full)
+	case Full:
+		return carries(s, s.Stable.Other(), Full)
+	}
+	return carries(s, s.Stable.Other(), candidate) + ", " + carries(s, s.Stable, candidate.Rest())
+}
+
+func carries(s State, c Color, w Weight) string {
+	return strings.Join(strings.Fields(fmt.Sprintf("%s %s %s", c, s.Tag(c), w)), " ")
+}
+
+// Tag is what the color is known to run; empty where nobody knows.
+func (s State) Tag(c Color) string {
+	if r := s.Open; r != nil {
+		if c == r.Candidate() {
+			return r.Release.Tag
+		}
+		return r.Previous
+	}
+	return s.Releases[c].Tag
+}
+
+// Doing says in one sentence what is happening, and why.
+func Doing(s State, now time.Time) string {
+	r := s.Open
+	if r == nil {
+		return Ended(s.Last)
+	}
+	for _, word := range []struct{ is, why string }{{r.Paused, "paused by " + r.Paused}, {r.Holding, "holding: " + r.Holding}} {
+		if word.is != "" {
+			return fmt.Sprintf("%s at %s: %s", r.Name(), r.Actual, word.why)
+		}
+	}
+	switch r.Phase {
+	case Waiting:
+		return fmt.Sprintf("%s waits for `cutover approve` before %s", r.Name(), r.waitsFor())
+	case Soaking:
+		if r.Mode == HandMade {
+			return fmt.Sprintf("%s has %s by hand since %s, nobody judges it", r.Name(), r.Actual, clock(r.Since))
+		}
+		return fmt.Sprintf("%s soaks at %s for %v: %s", r.Name(), r.Actual, age(now, r.Entered), evidence(r.Verdict))
+	case Baking:
+		return fmt.Sprintf("%s bakes for %v: %s", r.Name(), age(now, r.Entered), evidence(r.Verdict))
+	case Accepted:
+		return fmt.Sprintf("%s is accepted, %s; %s %s is kept warm until %s%s",
+			r.Name(), r.Why, r.Stable, r.Previous, clock(s.WarmUntil()), r.trouble())
+	case CuttingBack:
+		return fmt.Sprintf("%s is being cut back: %s", r.Name(), r.Why)
+	}
+	return fmt.Sprintf("%s is %s for %v%s", r.Name(), r.Phase, age(now, r.Entered), r.trouble())
+}
+
+// Coming says what comes next by itself, or what a person has to type.
+func Coming(s State, now time.Time) string {
+	r := s.Open
+	switch {
+	case r == nil:
+		return ""
+	case r.Mode == HandMade && r.Phase == Soaking && r.Actual == Full:
+		return "`cutover accept` to keep it, `cutover back` to undo it"
+	case r.Mode == HandMade && r.Phase == Soaking:
+		return "`cutover shift` to move on, `cutover back` to undo it"
+	case r.Paused != "":
+		return "`cutover resume` goes on; a breach still reverts"
+	case r.Phase == Soaking:
+		return after(r, now, r.Plan.Steps[r.Step].Soak, r.nextName())
+	case r.Phase == Baking:
+		return after(r, now, r.Plan.Bake, "acceptance")
+	case r.Phase == Accepted:
+		return "`cutover back` until then returns to " + string(r.Stable) + " " + r.Previous
+	}
+	return ""
+}
+
+// Ended tells in one sentence how a rollout ended.
+func Ended(r *Rollout) string {
+	if r == nil {
+		return "no rollout yet"
+	}
+	text := map[Ending]string{
+		Promoted: "promoted", Reverted: "reverted by the verdict", Held: "ended for lack of evidence", Aborted: "cut back",
+		Declined: "ended because nginx did not serve it", Failed: "ended before any traffic",
+	}[r.Ending]
+	if n := len(r.Steps); n > 0 && r.Ending != Promoted {
+		text += " at " + r.Steps[n-1].Weight.String()
+	}
+	sentence := fmt.Sprintf("%s %s %s: %s", r.Name(), text, clock(r.Ended), r.Why)
+	if r.Unproven != "" {
+		sentence += "; NOT PROVEN: " + r.Unproven
+	}
+	return sentence + r.trouble()
+}
+
+func (r *Rollout) trouble() string {
+	if r.Trouble == "" {
+		return ""
+	}
+	return "; trouble: " + r.Trouble
+}
+
+func (r *Rollout) waitsFor() string {
+	if r.Step < 0 {
+		return "the start"
+	}
+	return r.Plan.Steps[r.Step].Weight.String()
+}
+
+func (r *Rollout) nextName() string {
+	if r.Step == r.Plan.last() {
+		return "the bake"
+	}
+	return r.Plan.Steps[r.Step+1].Weight.String()
+}
+
+// after says when the present step can be left, and by which rule where evidence stays short.
+func after(r *Rollout, now time.Time, least time.Duration, next string) string {
+	left := least - now.Sub(r.Entered)
+	sentence := fmt.Sprintf("%s when the verdict is a pass", next)
+	if left > 0 {
+		sentence = fmt.Sprintf("%s in %v at the earliest", next, left.Round(time.Second))
+	}
+	if r.Verdict.Decision == verdict.Passed {
+		return sentence
+	}
+	wait := (r.Plan.Inconclusive.After - now.Sub(r.Entered)).Round(time.Second)
+	if wait < 0 {
+		return sentence
+	}
+	return fmt.Sprintf("%s; undecided in %v more: %s", sentence, wait, r.Plan.Inconclusive.Then)
+}
+
+func evidence(v verdict.Result) string {
+	if v.Decision == "" {
+		return "no evidence yet"
+	}
+	return fmt.Sprintf("%s (%s)", v.Decision, v.Reason)
+}
+
+func clock(t time.Time) string { return t.Format(time.TimeOnly) }
+
+func age(now, since time.Time) time.Duration { return now.Sub(since).Round(time.Second) }
