@@ -1,0 +1,104 @@
+package nginxconf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cutover/traffic"
+)
+
+// Outcome is what a cutback did and found.
+type Outcome struct {
+	// Cut are the rollouts that it took away, oldest first.
+	Cut []traffic.RolloutID
+	// Already tells that somebody had cut back before, at Since; nothing was left to do.
+	Already bool
+	Since   time.Time
+	// NothingWarm tells that no rollout is there to be taken back: none ever was, or the last was finished. Traffic was
+	// not touched; what brings an older release again is a rollback, to Card.Previous.
+	NothingWarm bool
+	// Live is what nginx answered. Zero where it could not be asked.
+	Live traffic.Live
+	// Color and Tag are what gets the traffic; from back.json where nginx could not be asked, and empty where that is gone.
+	Color traffic.Color
+	Tag   string
+	Card  Card
+	// Took is from the call to the proof.
+	Took time.Duration
+}
+
+// Back is the whole cutback, for when everything else may be broken: it takes every open rollout's folder away, then proves by
+// the probe that stable answers. It needs the app's folder and nothing else: no configuration, journal, engine, lock or
+// `nginx -t`. Where the proof fails the error is a fault of kind Unproven, and the cutback has been done all the same.
+func Back(ctx context.Context, root string, now func() time.Time) (Outcome, error) {
+	began := now()
+	fence := Fence{root}
+	var o Outcome
+	var failed error
+	o.Cut, failed = fence.CutAll()
+	if failed != nil {
+		failed = &traffic.Fault{Kind: traffic.Unproven, Err: fmt.Errorf("not everything could be cut back: %w", failed), Hint: cutByHand(root)}
+	}
+	card, err := ReadCard(root)
+	if err == nil {
+		o.Card = card
+		o.Color, o.Tag = card.Stable, card.Tag(card.Stable)
+	}
+	if last, lastErr := fence.Last(); lastErr == nil && len(o.Cut) == 0 && failed == nil {
+		// A cutback that is older than the last finished promotion is history.
+		o.Already = last.State == FolderCut && last.ID > card.Finished
+		o.NothingWarm = !o.Already
+		if o.Already {
+			o.Since = last.Since
+		}
+	}
+	if err != nil {
+		err = noProof(err)
+	} else {
+		err = o.ask(ctx, now)
+	}
+	o.Took = now().Sub(began)
+	if len(o.Cut) > 0 {
+		// Only a power loss needs the sync, and a sick disk may take long for it: proof first.
+		_ = syncFolder(fence.rollouts())
+	}
+	return o, errors.Join(failed, err)
+}
+
+// noProof says that nobody knows whom to ask.
+func noProof(err error) error {
+	return &traffic.Fault{Kind: traffic.Unproven, Err: fmt.Errorf("no proof is possible, nobody knows the probe: %w", err),
+		Hint: "Look into nginx's access log: no line after now may name the candidate."}
+}
+
+// ask proves the cutback, or, where there was nothing to cut, finds out who has the traffic.
+func (o *Outcome) ask(ctx context.Context, now func() time.Time) error {
+	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), cutPatience)
+	defer cancel()
+	enough := onStable
+	if o.NothingWarm {
+		enough = func(traffic.Live) bool { return true }
+	}
+	live, err := newProbe(o.Card.Probe, o.Card.App, now).await(patient, enough)
+	if err != nil {
+		return o.unheard(err)
+	}
+	o.Live, o.Color = live, live.Split.Stable
+	if live.Finished {
+		o.Color = live.Split.Candidate()
+	}
+	o.Tag = live.Split.Releases[o.Color]
+	return nil
+}
+
+// unheard says what it means that nginx did not confirm.
+func (o *Outcome) unheard(err error) error {
+	fault := &traffic.Fault{Kind: traffic.Unproven, Err: fmt.Errorf("nginx was not seen to send everything to stable: %w", err),
+		Hint: "Each request asks for the folder that is gone, so stable gets it; see nginx's error log for why the probe does not answer."}
+	if _, missing := (processes{"/proc"}).master(o.Card.Pid); o.Card.Pid != "" && missing != nil {
+		fault.Hint = "nginx is not running, so nobody gets anything. When it is started it sends everything to stable."
+	}
+	return fault
+}

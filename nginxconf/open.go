@@ -1,0 +1,231 @@
+package nginxconf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"cutover/traffic"
+)
+
+// Base makes nginx's first tree, which sends everything to stable, so that the user's includes have something to lead to.
+// It does nothing where there is one, but to have it loaded if nginx runs without it.
+//
+// A running nginx whose configuration includes the app is tested, reloaded and asked; any other is left alone.
+func (p *Proxy) Base(ctx context.Context, stable traffic.Color, releases map[traffic.Color]string) error {
+	split := traffic.Split{Stable: stable, Releases: releases}
+	if err := errors.Join(p.options.Validate(), validateSplit(split)); err != nil {
+		return &traffic.Fault{Kind: traffic.Usage, Err: err}
+	}
+	if err := p.makeRoot(); err != nil {
+		return err
+	}
+	unlock, err := p.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	gen, err := p.trees.current()
+	if errors.Is(err, fs.ErrNotExist) {
+		return p.firstTree(ctx, split)
+	}
+	if err != nil {
+		return err
+	}
+	_, live, err := p.trees.read(gen)
+	switch {
+	case err != nil:
+		return err
+	case live.Rollout != 0:
+		// Loading it could raise a share; only Raise does that.
+		return nil
+	case live.Stable != stable:
+		return &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("generation %d makes %s the default, not %s", gen, live.Stable, stable),
+			Hint: fmt.Sprintf("Move the traffic by `cutover shift --to %s --weight 100` and `cutover accept`.", stable)}
+	}
+	return p.load(ctx, gen, live)
+}
+
+// firstTree makes the first generation current. A tree that nginx refuses is not made current, with one exception: where the
+// includes are there and lead to nothing, nginx cannot start without it, and is asked afterwards.
+func (p *Proxy) firstTree(ctx context.Context, s traffic.Split) error {
+	i, err := p.configured(ctx)
+	if i.build.Version == "" {
+		return err
+	}
+	readable := err == nil
+	if err := p.probe.free(ctx); err != nil {
+		return err
+	}
+	gen, err := p.trees.next()
+	if err != nil {
+		return err
+	}
+	if err := p.stage(s, gen); err != nil {
+		return err
+	}
+	if readable {
+		if err := p.test(ctx, i, gen); traffic.KindOf(err) != traffic.Preflight && err != nil {
+			return errors.Join(err, p.trees.drop(gen))
+		}
+	}
+	link := filepath.Join(p.root, fmt.Sprintf("current.%d", gen))
+	if err := errors.Join(p.writeCard(s, func(*Card) {}), p.trees.prepare(link, gen)); err != nil {
+		return errors.Join(err, p.trees.drop(gen))
+	}
+	if err := p.trees.swap(link); err != nil {
+		return fmt.Errorf("make generation %d current: %w", gen, err)
+	}
+	return p.load(ctx, gen, s)
+}
+
+// load has a running nginx that includes the app serve the current generation, which has no rollout.
+func (p *Proxy) load(ctx context.Context, gen traffic.Generation, s traffic.Split) error {
+	i, err := p.running(ctx)
+	if traffic.KindOf(err) == traffic.Preflight {
+		return nil // not installed, not readable or not running: nobody to be told; Preflight says so
+	}
+	if err != nil {
+		return err
+	}
+	live, err := p.probe.ask(ctx)
+	if err == nil && live.Generation == gen {
+		return nil
+	}
+	// The test with the tree in its own place tells whether it is included at all.
+	switch err := p.test(ctx, i, gen); {
+	case traffic.KindOf(err) == traffic.Preflight:
+		return nil
+	case err != nil:
+		return err
+	}
+	if err := p.probe.free(ctx); err != nil {
+		return err
+	}
+	m := move{split: s, gen: gen, instance: i}
+	if _, err := p.reload(ctx, m); err != nil {
+		return fmt.Errorf("generation %d is in place, but nginx did not take it: %w", gen, err)
+	}
+	return nil
+}
+
+// Open takes the id of a new rollout by making its folder, and writes what a cutback of it will need. No traffic moves:
+// no generation asks for the folder yet. The id is above after and above that of every folder.
+// Busy where another rollout stands or is not finished.
+func (p *Proxy) Open(ctx context.Context, after traffic.RolloutID, s traffic.Split) (traffic.RolloutID, error) {
+	if err := errors.Join(p.options.Validate(), validateSplit(traffic.Split{Stable: s.Stable})); err != nil {
+		return 0, &traffic.Fault{Kind: traffic.Usage, Err: err}
+	}
+	if err := p.unoccupied(); err != nil {
+		return 0, err
+	}
+	i, err := p.configured(ctx)
+	if err != nil {
+		return 0, err
+	}
+	id, err := p.fence.open(after)
+	if err != nil {
+		return 0, &traffic.Fault{Kind: traffic.Preflight, Err: err, Hint: "`cutover init` makes the folder; joining its group lets you write there."}
+	}
+	s.Rollout = id
+	err = p.writeCard(s, func(c *Card) { c.Pid = i.chain.PidFile(i.build) })
+	if err == nil {
+		err = makeFolder(p.fence.candidateFolder(id, s.Candidate()), 0o755)
+	}
+	if err != nil {
+		// A folder that nobody will ever use must not look like an open rollout.
+		return 0, errors.Join(fmt.Errorf("open rollout %s: %w", id, err), p.fence.cutBecause(id, "it could not be opened"))
+	}
+	return id, syncFolder(p.fence.openFolder(id))
+}
+
+// unoccupied makes sure that no rollout is open or half finished.
+func (p *Proxy) unoccupied() error {
+	folders, err := p.fence.list()
+	if err != nil {
+		return err
+	}
+	for _, r := range folders {
+		switch r.state {
+		case FolderOpen:
+			return &traffic.Fault{Kind: traffic.Busy, Err: fmt.Errorf("rollout %s is open", r.id), Hint: "`cutover status` shows it; `cutover back` ends it."}
+		case FolderDone:
+			return &traffic.Fault{Kind: traffic.Busy, Err: fmt.Errorf("rollout %s is not finished yet", r.id),
+				Hint: "nginx still has workers of before with open connections. `cutover status` shows them; worker_shutdown_timeout limits them."}
+		}
+	}
+	return nil
+}
+
+// Prune removes generations and cut folders that nobody needs any more. It keeps the current generation, those that the
+// links of an open or half-finished rollout name, and the newest few of each.
+func (p *Proxy) Prune(ctx context.Context) error {
+	unlock, err := p.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return errors.Join(p.pruneGenerations(), p.pruneCuts())
+}
+
+// kept is how many old generations and cut folders stay for a look.
+const kept = 5
+
+func (p *Proxy) pruneGenerations() error {
+	all, err := p.trees.list()
+	if err != nil {
+		return err
+	}
+	current, err := p.trees.current()
+	if err != nil {
+		return err
+	}
+	needed := map[traffic.Generation]bool{current: true}
+	for _, pattern := range []string{"[0-9]*[0-9]", "*.done"} {
+		links, err := filepath.Glob(filepath.Join(p.fence.rollouts(), pattern, "*.*"))
+		if err != nil {
+			return err
+		}
+		for _, link := range links {
+			if target, err := os.Readlink(link); err == nil {
+				gen, _ := parseGeneration(filepath.Base(target))
+				needed[gen] = true
+			}
+		}
+	}
+	// Copies of the user's files lie there only while a test runs, and we hold the lock.
+	left, err := filepath.Glob(filepath.Join(p.root, "gen", "*.test"))
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, scratch := range left {
+		failed = append(failed, os.RemoveAll(scratch))
+	}
+	for n, gen := range all {
+		if n < len(all)-kept && !needed[gen] {
+			failed = append(failed, p.trees.drop(gen))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (p *Proxy) pruneCuts() error {
+	folders, err := p.fence.list()
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for n, r := range folders {
+		path := filepath.Join(p.fence.rollouts(), r.name)
+		_, err := os.Lstat(filepath.Join(path, whyFile))
+		unread := !errors.Is(err, fs.ErrNotExist) // its reason is in no journal yet
+		if r.state == FolderCut && n < len(folders)-kept && !unread {
+			failed = append(failed, os.RemoveAll(path))
+		}
+	}
+	return errors.Join(failed...)
+}

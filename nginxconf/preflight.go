@@ -1,0 +1,126 @@
+package nginxconf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"cutover/traffic"
+)
+
+// Preflight makes sure that nginx can be moved: it is there, recent enough and running, its configuration includes ours and
+// holds nothing that would keep a rollout from being split, watched or taken back, its workers reach our folder, the probe's
+// port is nginx's or nobody's, and nginx accepts its configuration as it stands. It changes nothing.
+// The fault has all that was found in its Detail.
+func (p *Proxy) Preflight(ctx context.Context) error {
+	if err := p.options.Validate(); err != nil {
+		return &traffic.Fault{Kind: traffic.Usage, Err: err}
+	}
+	i, err := p.configured(ctx)
+	if err != nil {
+		return err
+	}
+	var found []error
+	for _, f := range p.findings(i) {
+		if f.Severity == Refuse {
+			found = append(found, fmt.Errorf("%s:%d: %s %s", f.File, f.Line, f.What, f.Remedy))
+		}
+	}
+	found = append(found, p.surroundings(ctx, i)...)
+	judged := p.testCurrent(ctx, i)
+	if len(found) == 0 {
+		return judged
+	}
+	fault := &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("nginx is not ready for %s: %w", p.options.App, found[0])}
+	if len(found) > 1 {
+		fault.Err = fmt.Errorf("nginx is not ready for %s, %d findings, the first: %w", p.options.App, len(found), found[0])
+	}
+	for _, err := range append(found, judged) {
+		fault.Hint, fault.Detail = firstHint(fault.Hint, err), appendDetail(fault.Detail, err)
+	}
+	return fault
+}
+
+// Findings reads nginx's configuration for what is wrong or doubtful about it, without running anything but `nginx -V`.
+func (p *Proxy) Findings(ctx context.Context) ([]Finding, error) {
+	i, err := p.configured(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.findings(i), nil
+}
+
+func (p *Proxy) findings(i instance) []Finding {
+	s := Site{App: p.options.App, Root: p.root, Probe: p.options.Config.Probe, AccessLog: p.options.AccessLog,
+		OwnsServers: len(p.options.Routes) > 0, Variables: p.Variables()}
+	return i.chain.Findings(s)
+}
+
+// surroundings looks at what is not in nginx's configuration: folders, the master, the probe's port.
+func (p *Proxy) surroundings(ctx context.Context, i instance) []error {
+	var found []error
+	if _, err := p.trees.current(); err != nil {
+		found = append(found, &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("%s has no generation yet: %w", p.root, err), Hint: "`cutover init` writes the first one."})
+	} else if err := CheckReach(p.fence.rollouts(), p.workerUser(i)); err != nil {
+		found = append(found, err)
+	}
+	if _, err := p.procs.master(i.chain.PidFile(i.build)); err != nil {
+		found = append(found, err)
+	}
+	if err := p.probe.free(ctx); err != nil {
+		found = append(found, err)
+	}
+	return found
+}
+
+// workerUser is whom the workers run as: the one that the configuration names, where the master is root, else our own.
+func (p *Proxy) workerUser(i instance) string {
+	master, err := p.procs.master(i.chain.PidFile(i.build))
+	if err == nil && p.procs.owner(master) != 0 || err != nil && os.Geteuid() != 0 {
+		return ""
+	}
+	return i.chain.User(i.build)
+}
+
+func firstHint(hint string, err error) string {
+	var fault *traffic.Fault
+	if hint == "" && errors.As(err, &fault) {
+		return fault.Hint
+	}
+	return hint
+}
+
+func appendDetail(detail []string, err error) []string {
+	if err == nil {
+		return detail
+	}
+	var fault *traffic.Fault
+	detail = append(detail, err.Error())
+	if errors.As(err, &fault) {
+		detail = append(detail, fault.Detail...)
+	}
+	return detail
+}
+
+// makeRoot makes the folders of the app, and leaves those that are there as they are.
+func (p *Proxy) makeRoot() error {
+	for _, f := range []struct {
+		path string
+		mode fs.FileMode
+	}{
+		{p.options.Config.Dir, 0o755}, {p.root, 0o755}, {filepath.Join(p.root, "gen"), 0o755},
+		// Set-group-id and writable: whoever is in the folder's group can cut back without root.
+		{p.fence.rollouts(), fs.ModeSetgid | 0o775},
+	} {
+		switch err := makeFolder(f.path, f.mode); {
+		case errors.Is(err, fs.ErrExist):
+		case err != nil:
+			return &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("make nginx's folder: %w", err),
+				Hint: "Run as a user who may write there, or set nginx.dir to another folder."}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,198 @@
+package nginxconf
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"syscall"
+	"time"
+
+	"cutover/traffic"
+)
+
+// description is what a generation says about itself: it heads http.conf, and the probe answers with it.
+type description struct {
+	App        string             `json:"app"`
+	Generation traffic.Generation `json:"generation"`
+	traffic.Split
+}
+
+// answer is a description by the probe, with what holds at that moment.
+type answer struct {
+	description
+	// Pool is what a request gets right now: poolStable, poolSplit or poolCandidate.
+	Pool string `json:"pool"`
+}
+
+// The values of $cutover_<app>_pool.
+const (
+	poolStable    = "stable"
+	poolSplit     = "split"
+	poolCandidate = "candidate"
+)
+
+// probeHost is the app's server_name on the probe's port.
+func probeHost(app string) string { return "cutover-" + app }
+
+// probe asks the running nginx what it serves. Each question has a connection of its own: one that is kept alive would
+// hold an old worker, and would be answered by it.
+type probe struct {
+	address, app, host string
+	client             *http.Client
+	now                func() time.Time
+}
+
+// askTimeout bounds one question. nginx answers from memory; only a stranger, or a stopped nginx, needs longer.
+const askTimeout = 500 * time.Millisecond
+
+func newProbe(address, app string, now func() time.Time) probe {
+	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
+	return probe{address: address, app: app, host: probeHost(app), now: now, client: &http.Client{
+		Transport: transport, Timeout: askTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// strangerError tells that the probe's address is answered by something that is not cutover's server in nginx.
+type strangerError struct{ address, what string }
+
+func (e *strangerError) Error() string {
+	return fmt.Sprintf("probe %s is answered by something else: %s", e.address, e.what)
+}
+
+// otherAppError tells that nginx has cutover's server for another app there, but not yet for this one.
+type otherAppError struct{ address, app, other string }
+
+func (e *otherAppError) Error() string {
+	return fmt.Sprintf("probe %s knows app %s but not %s", e.address, e.other, e.app)
+}
+
+// ask puts one question.
+func (p probe) ask(ctx context.Context) (traffic.Live, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+"/", nil)
+	if err != nil {
+		return traffic.Live{}, err
+	}
+	request.Host = p.host
+	response, err := p.client.Do(request)
+	if err != nil {
+		return traffic.Live{}, fmt.Errorf("probe: %w", err)
+	}
+	defer response.Body.Close()
+	const most = 64 << 10
+	body, err := io.ReadAll(io.LimitReader(response.Body, most))
+	if err != nil {
+		return traffic.Live{}, fmt.Errorf("probe %s: %w", p.address, err)
+	}
+	var a answer
+	if err := json.Unmarshal(body, &a); response.StatusCode != http.StatusOK || err != nil || a.App == "" || validateSplit(a.Split) != nil {
+		return traffic.Live{}, &strangerError{p.address, fmt.Sprintf("%s, %.60q", response.Status, body)}
+	}
+	if a.App != p.app {
+		return traffic.Live{}, &otherAppError{p.address, p.app, a.App}
+	}
+	live := traffic.Live{Generation: a.Generation, Split: a.Split, Open: a.Pool == poolSplit, Finished: a.Pool == poolCandidate}
+	live.At = p.now()
+	return live, nil
+}
+
+// askPause lies between two questions.
+const askPause = 10 * time.Millisecond
+
+// pause waits between two looks; the context's error when it ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// await asks until the answer is enough; the context's end, with the last answer's own error, when it never is.
+func (p probe) await(ctx context.Context, enough func(traffic.Live) bool) (traffic.Live, error) {
+	for {
+		live, err := p.ask(ctx)
+		if err == nil && enough(live) {
+			return live, nil
+		}
+		if ended := pause(ctx, askPause); ended != nil {
+			return live, errors.Join(err, ended)
+		}
+	}
+}
+
+// settled asks until nothing but answers that are enough came for a while. It is the proof where workers cannot be seen:
+// nginx's master waits 100 ms before it quits the old ones, and their last answers came after 112 ms.
+func (p probe) settled(ctx context.Context, enough func(traffic.Live) bool) (traffic.Live, error) {
+	const quiet = 150 * time.Millisecond
+	var since time.Time
+	for {
+		live, err := p.ask(ctx)
+		switch {
+		case err != nil || !enough(live):
+			since = time.Time{}
+		case since.IsZero():
+			since = live.At
+		case live.At.Sub(since) >= quiet:
+			return live, nil
+		}
+		if ended := pause(ctx, askPause); ended != nil {
+			return live, errors.Join(err, ended)
+		}
+	}
+}
+
+// free makes sure that the probe's address is nginx's or nobody's. A generation that listens where somebody else does passes
+// `nginx -t`, but is not loaded by a reload, and keeps nginx from starting.
+func (p probe) free(ctx context.Context) error {
+	var last error
+	for range 3 { // one answer may be lost while nginx reloads
+		_, err := p.ask(ctx)
+		var other *otherAppError
+		if err == nil || errors.As(err, &other) || errors.Is(err, syscall.ECONNREFUSED) {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		last = err
+	}
+	return &traffic.Fault{Kind: traffic.Preflight, Err: last,
+		Hint: fmt.Sprintf("Find it with `ss -ltnp`, or give nginx.probe another port: nginx could not start while something else has %s.", p.address)}
+}
+
+// Live asks the running nginx. An error is a fault of kind Unproven.
+func (p *Proxy) Live(ctx context.Context) (traffic.Live, error) {
+	live, err := p.probe.ask(ctx)
+	if err != nil && ctx.Err() == nil && !isStranger(err) {
+		live, err = p.probe.ask(ctx) // nginx 1.22 drops some connections while it reloads
+	}
+	if err != nil {
+		return traffic.Live{}, unproven("ask nginx what it serves", err)
+	}
+	return live, nil
+}
+
+func isStranger(err error) bool {
+	var stranger *strangerError
+	var other *otherAppError
+	return errors.As(err, &stranger) || errors.As(err, &other)
+}
+
+// unproven makes a fault that says that nobody can tell what nginx serves.
+func unproven(what string, err error) error {
+	hint := "See nginx's error log, and whether it runs."
+	switch {
+	case isStranger(err):
+		hint = "nginx has not loaded cutover's files: see its error log, and whether http.conf is included."
+	case errors.Is(err, syscall.ECONNREFUSED):
+		hint = "Nobody listens on the probe's port: nginx is stopped, or has not loaded cutover's http.conf."
+	}
+	return &traffic.Fault{Kind: traffic.Unproven, Err: fmt.Errorf("%s: %w", what, err), Hint: hint}
+}

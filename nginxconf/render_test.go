@@ -1,0 +1,201 @@
+package nginxconf
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"cutover/traffic"
+)
+
+// renderCase is one golden generation. Everything that a machine could make different stands in options.
+type renderCase struct {
+	name   string
+	adapt  func(*Options)
+	split  traffic.Split
+	number traffic.Generation
+}
+
+func renderCases() []renderCase {
+	two := func(o *Options) {
+		o.Web = []Upstream{
+			{Route: "backend", Blue: "127.0.0.1:18000", Green: "127.0.0.1:28000"},
+			{Route: "frontend", Blue: "127.0.0.1:18080", Green: "127.0.0.1:28080"},
+		}
+	}
+	plain := func(*Options) {}
+	at := func(w traffic.Weight) traffic.Split {
+		return traffic.Split{Rollout: 17, Stable: traffic.Blue, Weight: w, Releases: tags}
+	}
+	return []renderCase{
+		{"no-rollout", plain, traffic.Split{Stable: traffic.Blue, Releases: tags}, 1},
+		{"no-releases", plain, traffic.Split{Stable: traffic.Green}, 2},
+		{"weight-0", plain, at(0), 123},
+		{"weight-0.01", plain, at(1), 123},
+		{"weight-5-two-routes", two, at(500), 124},
+		{"weight-20", plain, at(2000), 125},
+		{"weight-99.99", plain, at(9999), 126},
+		{"weight-100-two-routes", two, at(10000), 127},
+		{"green-is-stable", plain, traffic.Split{Rollout: 1234567, Stable: traffic.Green, Weight: 3300, Releases: tags}, 1234567},
+		{"odd-names", func(o *Options) {
+			o.App, o.Env = "my-shop_2", `prod "east" {'1'}; \`
+			o.Web = []Upstream{{Route: RouteName("API.v2-Läden"), Blue: "127.0.0.2:18000", Green: "[0:0::1]:28000"}}
+		}, traffic.Split{Rollout: 17, Stable: traffic.Blue, Weight: 2500, Releases: map[traffic.Color]string{
+			traffic.Blue: `v1 "2"; }`, traffic.Green: `it's a \ 1 <é>`}}, 128},
+		{"whole-site", func(o *Options) {
+			two(o)
+			o.Routes = []Route{
+				{Listen: "127.0.0.1:18090", Host: "shop.example", Path: "/", Service: "frontend"},
+				{Listen: "18091", Host: "_", Path: "/", Service: "frontend"},
+				{Listen: "127.0.0.1:18090", Host: "shop.example", Path: "/api/", Service: "backend"},
+			}
+		}, at(500), 129},
+	}
+}
+
+// proxyFor makes the Proxy of a case; folder is where everything would lie.
+func (c renderCase) proxyFor(folder string) *Proxy {
+	config := DefaultConfig()
+	config.Dir = folder
+	o := Options{Config: config, App: "shop", Env: "prod", AccessLog: filepath.Join(folder, "shop.log"),
+		Web: []Upstream{{Route: "web", Blue: "127.0.0.1:18000", Green: "127.0.0.1:28000"}}}
+	c.adapt(&o)
+	return New(o)
+}
+
+func TestRenderGolden(t *testing.T) {
+	for _, c := range renderCases() {
+		t.Run(c.name, func(t *testing.T) {
+			files, err := c.proxyFor("/srv/cutover").Render(c.split, c.number)
+			require.NoError(t, err)
+			for _, f := range files {
+				path := filepath.Join("testdata", "render", c.name, f.Name)
+				if *update {
+					require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+					require.NoError(t, os.WriteFile(path, f.Data, 0o644))
+				}
+				want, err := os.ReadFile(path)
+				require.NoError(t, err)
+				require.Equal(t, string(want), string(f.Data))
+			}
+		})
+	}
+}
+
+// Each golden generation is one that the real nginx accepts, with the include lines that a user would write.
+func TestRenderIsAcceptedByNginx(t *testing.T) {
+	nginx := stockNginx(t)
+	for _, c := range renderCases() {
+		t.Run(c.name, func(t *testing.T) {
+			folder := t.TempDir()
+			p := c.proxyFor(folder)
+			require.NoError(t, p.makeRoot())
+			require.NoError(t, p.stage(c.split, c.number))
+			server := ""
+			if len(p.options.Routes) == 0 {
+				server = fmt.Sprintf("server { listen 127.0.0.1:18092; include %s/server.conf; location / { proxy_pass http://$cutover_%s_%s; } }",
+					p.trees.folder(c.number), RouteName(p.options.App), p.options.Web[0].Route)
+			}
+			conf := filepath.Join(folder, "nginx.conf")
+			require.NoError(t, os.WriteFile(conf, []byte(fmt.Sprintf("pid %s/nginx.pid; events {} http { access_log off; include %s/http.conf; %s }",
+				folder, p.trees.folder(c.number), server)), 0o644))
+			out, err := exec.Command(nginx, "-e", "stderr", "-p", folder, "-t", "-c", conf).CombinedOutput()
+			require.NoError(t, err, string(out))
+		})
+	}
+}
+
+func TestGenerationDescribesItself(t *testing.T) {
+	for _, c := range renderCases() {
+		files, err := c.proxyFor("/srv/cutover").Render(c.split, c.number)
+		require.NoError(t, err)
+		got, err := describedSplit(files)
+		require.NoError(t, err)
+		require.True(t, sameSplit(c.split, got), c.name)
+	}
+}
+
+// nginx refuses weight=0, and a share must be exactly the one that was asked for.
+func TestWeightsAreExact(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		weight := traffic.Weight(rapid.IntRange(0, 10000).Draw(t, "weight"))
+		view, err := renderCases()[0].proxyFor("/srv/cutover").view(traffic.Split{Rollout: 1, Stable: traffic.Blue, Weight: weight}, 1)
+		require.NoError(t, err)
+		var pool poolView
+		for _, p := range view.Pools {
+			if p.Name == view.Routes[0].Split {
+				pool = p
+			}
+		}
+		total, green := 0, 0
+		for _, s := range pool.Servers {
+			w := s.Weight
+			if len(pool.Servers) == 1 {
+				w = 1
+			}
+			require.Positive(t, w)
+			total += w
+			if s.Color == traffic.Green {
+				green += w
+			}
+		}
+		require.Equal(t, int(weight)*total, green*int(traffic.Full))
+	})
+}
+
+func TestWhatCannotBeRendered(t *testing.T) {
+	good := traffic.Split{Rollout: 17, Stable: traffic.Blue, Weight: 500, Releases: tags}
+	for name, c := range map[string]struct {
+		adapt func(*Options)
+		split traffic.Split
+		says  string
+	}{
+		"variable in a tag": {func(*Options) {}, traffic.Split{Stable: traffic.Blue, Releases: map[traffic.Color]string{traffic.Blue: "v$host"}}, "dollar sign"},
+		"newline in a tag":  {func(*Options) {}, traffic.Split{Stable: traffic.Blue, Releases: map[traffic.Color]string{traffic.Blue: "v\n1"}}, "control character"},
+		"variable in env":   {func(o *Options) { o.Env = "$env" }, good, "dollar sign"},
+		"no stable":         {func(*Options) {}, traffic.Split{}, "no color"},
+		"too much":          {func(*Options) {}, traffic.Split{Rollout: 1, Stable: traffic.Blue, Weight: 10001}, "outside 0 to 100"},
+		"share of nobody":   {func(*Options) {}, traffic.Split{Stable: traffic.Blue, Weight: 5}, "needs a rollout"},
+		"app":               {func(o *Options) { o.App = "shop;" }, good, "app:"},
+		"app above":         {func(o *Options) { o.App = ".." }, good, "app:"},
+		"reserved route":    {func(o *Options) { o.Web[0].Route = "pool" }, good, "cannot have the name"},
+		"twin routes":       {func(o *Options) { o.Web = append(o.Web, o.Web[0]) }, good, "two services"},
+		"no route":          {func(o *Options) { o.Web = nil }, good, "at least one"},
+		"name for address":  {func(o *Options) { o.Web[0].Green = "green:80" }, good, "not an IP address"},
+		"relative log":      {func(o *Options) { o.AccessLog = "shop.log" }, good, "absolute"},
+		"unknown service":   {func(o *Options) { o.Routes = []Route{{Listen: "80", Host: "_", Path: "/", Service: "api"}} }, good, "routes[0].service"},
+		"relative path":     {func(o *Options) { o.Routes = []Route{{Listen: "80", Host: "_", Path: "api", Service: "web"}} }, good, "routes[0].path"},
+		"listen":            {func(o *Options) { o.Routes = []Route{{Listen: "80 ssl; }", Host: "_", Path: "/", Service: "web"}} }, good, "routes[0].listen"},
+		"host":              {func(o *Options) { o.Routes = []Route{{Listen: "80", Host: "a b", Path: "/", Service: "web"}} }, good, "routes[0].host"},
+		"twin places": {func(o *Options) {
+			o.Routes = []Route{{Listen: "80", Host: "_", Path: "/", Service: "web"}, {Listen: "80", Host: "_", Path: "/", Service: "WEB"}}
+		}, good, "twice"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := renderCase{adapt: c.adapt}.proxyFor("/srv/cutover").Render(c.split, 1)
+			require.ErrorContains(t, err, c.says)
+		})
+	}
+}
+
+// Whatever a tag or an environment holds, what nginx reads stays one word.
+func TestQuotedValuesStayOneWord(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		value := rapid.String().Draw(t, "value")
+		written, err := nginxString(value)
+		if err != nil {
+			require.True(t, strings.ContainsFunc(value, func(r rune) bool { return r == '$' || r < ' ' || r == 0x7f }))
+			return
+		}
+		tokens, err := lex([]byte("set " + written + ";"))
+		require.NoError(t, err)
+		require.Len(t, tokens, 3)
+		require.Equal(t, value, tokens[1].text)
+	})
+}

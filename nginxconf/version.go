@@ -1,0 +1,89 @@
+package nginxconf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"cutover/traffic"
+)
+
+// Build is what `nginx -V` tells about a binary: the version and where it looks for things when nobody tells it.
+// Relative paths hang on Prefix; ReadChain and PidFile know that.
+type Build struct {
+	// Version is that of nginx itself, "1.22.1"; of a fork such as OpenResty the nginx it is made from.
+	Version           string
+	Conf, Prefix, Pid string
+	// User is whom workers run as when the configuration names nobody.
+	User string
+}
+
+// What nginx's own configure script uses where it is told nothing.
+const (
+	builtPrefix = "/usr/local/nginx"
+	builtConf   = "conf/nginx.conf"
+	builtPid    = "logs/nginx.pid"
+	builtUser   = "nobody"
+)
+
+var versionLine = regexp.MustCompile(`(?m)^nginx version: *[^/\s]+/(\d+)\.(\d+)\.(\d+)`)
+
+// ReadBuild asks the binary what it is. A missing one, and one older than 1.18, is a fault.
+func ReadBuild(ctx context.Context, h Host, binary string) (Build, error) {
+	output, err := h.Run(ctx, binary, "-V")
+	match := versionLine.FindSubmatch(output)
+	switch {
+	case err != nil && len(output) == 0 && ctx.Err() == nil:
+		return Build{}, notRunnable(binary, err)
+	case err != nil:
+		return Build{}, fmt.Errorf("ask %s for its version: %w", binary, err)
+	case match == nil:
+		return Build{}, &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("nginx: %s -V names no nginx version", binary),
+			Hint: "Set nginx.binary to nginx's own program.", Detail: strings.Split(strings.TrimSpace(string(output)), "\n")}
+	}
+	b := Build{
+		Version: fmt.Sprintf("%s.%s.%s", match[1], match[2], match[3]),
+		Conf:    builtWith(output, "conf-path", builtConf),
+		Prefix:  builtWith(output, "prefix", builtPrefix),
+		Pid:     builtWith(output, "pid-path", builtPid),
+		User:    builtWith(output, "user", builtUser),
+	}
+	if !b.AtLeast(1, 18, 0) {
+		return Build{}, &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("nginx: %s is version %s, cutover needs 1.18 or newer", binary, b.Version),
+			Hint: "Nothing that cutover renders was tried with an older one. Debian 11 and Ubuntu 20.04 carry 1.18."}
+	}
+	return b, nil
+}
+
+func notRunnable(binary string, err error) error {
+	what := fmt.Errorf("nginx: not found as %q: %w", binary, err)
+	if errors.Is(err, fs.ErrPermission) {
+		what = fmt.Errorf("nginx: %q may not be run: %w", binary, err)
+	}
+	return &traffic.Fault{Kind: traffic.Preflight, Err: what,
+		Hint: "Install nginx, or set nginx.binary to where it is (often /usr/sbin/nginx, which a user's PATH may lack)."}
+}
+
+// builtWith finds --option=value among the configure arguments; a value in single quotes may hold blanks.
+func builtWith(output []byte, option, silent string) string {
+	match := regexp.MustCompile(`\s--` + option + `=(?:'([^']*)'|(\S*))`).FindSubmatch(output)
+	if match == nil {
+		return silent
+	}
+	return string(match[1]) + string(match[2])
+}
+
+// AtLeast tells whether the version is this one or newer.
+func (b Build) AtLeast(major, minor, patch int) bool {
+	want := [3]int{major, minor, patch}
+	for i, part := range strings.SplitN(b.Version, ".", 3) {
+		if have, _ := strconv.Atoi(part); have != want[i] {
+			return have > want[i]
+		}
+	}
+	return true
+}

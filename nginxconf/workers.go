@@ -1,0 +1,149 @@
+package nginxconf
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"cutover/traffic"
+)
+
+// processes reads the process table. The folder is /proc, or what a test puts in its place.
+type processes struct{ folder string }
+
+// process is one process. The time of its start tells it from a later one with the same number.
+type process struct {
+	pid    int
+	parent int
+	// start is when it began, in the kernel's ticks since boot.
+	start string
+	ended bool
+}
+
+// leaving is what nginx titles a worker as it closes its listeners; before that it accepts connections.
+const leaving = "worker process is shutting down"
+
+// errHidden says that the process table cannot be read, or not for nginx's processes (hidepid).
+var errHidden = errors.New("the process table does not show nginx's workers")
+
+// title is the command line, in which nginx writes what a process of it is doing.
+func (p processes) title(pid int) (string, error) {
+	text, err := os.ReadFile(filepath.Join(p.folder, strconv.Itoa(pid), "cmdline"))
+	return strings.TrimRight(string(bytes.ReplaceAll(text, []byte{0}, []byte{' '})), " "), err
+}
+
+// read gives one process; fs.ErrNotExist where there is none.
+func (p processes) read(pid int) (process, error) {
+	text, err := os.ReadFile(filepath.Join(p.folder, strconv.Itoa(pid), "stat"))
+	if errors.Is(err, syscall.ESRCH) {
+		return process{}, fs.ErrNotExist
+	}
+	if err != nil {
+		return process{}, err
+	}
+	// The name stands in parentheses and may hold anything, parentheses too. What follows begins with state and parent;
+	// the start is the 22nd field of all, the 20th of these.
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+	if len(fields) < 20 {
+		return process{}, fmt.Errorf("process %d: its stat has %d fields", pid, len(fields))
+	}
+	parent, err := strconv.Atoi(string(fields[1]))
+	if err != nil {
+		return process{}, fmt.Errorf("process %d: parent: %w", pid, err)
+	}
+	state := string(fields[0])
+	return process{pid: pid, parent: parent, start: string(fields[19]), ended: state == "Z" || state == "X"}, nil
+}
+
+// master reads the pid file and makes sure that the process is nginx's: a number that was left over may be anybody's.
+func (p processes) master(pidFile string) (int, error) {
+	notRunning := func(err error) (int, error) {
+		return 0, &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("nginx is not running: %w", err), Hint: "Start nginx, then try again."}
+	}
+	text, err := os.ReadFile(pidFile)
+	if err != nil {
+		return notRunning(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid < 1 {
+		return notRunning(fmt.Errorf("%s holds no process id", pidFile))
+	}
+	if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
+		return notRunning(fmt.Errorf("process %d of %s is gone", pid, pidFile))
+	}
+	title, err := p.title(pid)
+	if err == nil && !strings.Contains(title, "master process") {
+		return notRunning(fmt.Errorf("process %d of %s is %q", pid, pidFile, title))
+	}
+	if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
+		return notRunning(err)
+	}
+	return pid, nil
+}
+
+// owner is the user that the process runs as; root where that cannot be seen.
+func (p processes) owner(pid int) uint32 {
+	info, err := os.Stat(filepath.Join(p.folder, strconv.Itoa(pid)))
+	if err != nil {
+		return 0
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0
+	}
+	return stat.Uid
+}
+
+// workers lists the worker processes of a running master. errHidden where they cannot be seen: a running nginx has some.
+func (p processes) workers(master int) ([]process, error) {
+	entries, err := os.ReadDir(p.folder)
+	if err != nil {
+		return nil, errors.Join(errHidden, err)
+	}
+	var found []process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		w, err := p.read(pid)
+		if err != nil || w.parent != master || w.ended {
+			continue
+		}
+		if title, err := p.title(pid); err == nil && strings.Contains(title, "worker process") {
+			found = append(found, w)
+		}
+	}
+	if len(found) == 0 {
+		return nil, errHidden
+	}
+	return found, nil
+}
+
+// accepting are those of the workers that still take connections: neither gone nor about to go.
+func (p processes) accepting(old []process) []process {
+	return slices.DeleteFunc(slices.Clone(old), func(w process) bool {
+		now, err := p.read(w.pid)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && (now.start != w.start || now.ended) {
+			return true
+		}
+		title, err := p.title(w.pid)
+		return err == nil && (title == "" || strings.Contains(title, leaving))
+	})
+}
+
+// draining are the master's workers that were told to go and still have connections.
+func (p processes) draining(master int) ([]process, error) {
+	all, err := p.workers(master)
+	return slices.DeleteFunc(all, func(w process) bool {
+		title, err := p.title(w.pid)
+		return err != nil || !strings.Contains(title, leaving)
+	}), err
+}
