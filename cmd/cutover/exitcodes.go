@@ -1,0 +1,81 @@
+package main
+
+import (
+	"errors"
+
+	"cutover/traffic"
+	"cutover/traffic/journal"
+)
+
+// The exit codes. They are documented and only ever grow.
+const (
+	exitDone       = 0
+	exitUnexpected = 1
+	exitUsage      = 2
+	exitPreflight  = 3
+	exitPolicy     = 4
+	exitNotReady   = 5
+	exitRefused    = 6
+	exitBusy       = 7
+	exitReverted   = 8
+	exitHeld       = 9
+	exitAborted    = 10
+	exitUnproven   = 11
+)
+
+// exitOfError finds the code for an error that ended a command.
+func exitOfError(err error) int {
+	if err == nil {
+		return exitDone
+	}
+	if ended, ok := errors.AsType[*endedError](err); ok {
+		return exitOfEnding(ended.rollout)
+	}
+	if _, ok := errors.AsType[*journal.BusyError](err); ok {
+		return exitBusy
+	}
+	switch traffic.KindOf(err) {
+	case traffic.Usage:
+		return exitUsage
+	case traffic.Preflight:
+		return exitPreflight
+	case traffic.Policy:
+		return exitPolicy
+	case traffic.NotReady:
+		return exitNotReady
+	case traffic.Refused:
+		return exitRefused
+	case traffic.Busy:
+		return exitBusy
+	case traffic.Unproven:
+		return exitUnproven
+	}
+	return exitUnexpected
+}
+
+// exitOfEnding finds the code for a rollout that is over.
+func exitOfEnding(r traffic.Rollout) int {
+	if r.Unproven != "" {
+		return exitUnproven
+	}
+	switch r.Ending {
+	case traffic.Promoted:
+		return exitDone
+	case traffic.Reverted:
+		return exitReverted
+	case traffic.Held:
+		return exitHeld
+	case traffic.Aborted:
+		return exitAborted
+	case traffic.Declined:
+		return exitRefused
+	case traffic.Failed:
+		return exitNotReady
+	}
+	return exitUnexpected
+}
+
+// endedError tells that a rollout ended without its release being accepted.
+type endedError struct{ rollout traffic.Rollout }
+
+func (e *endedError) Error() string { return traffic.Ended(&e.rollout) }

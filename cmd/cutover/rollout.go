@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cutover/traffic"
+	"cutover/traffic/journal"
+	"cutover/traffic/signal"
+	"cutover/traffic/verdict"
+)
+
+// settle ends what a crash left open, before the command does anything of its own: a promotion without its promoter is cut back,
+// an accepted release whose old stack was kept warm long enough is finished. Where somebody is at work nothing is touched.
+func (s *session) settle(ctx context.Context) error {
+	due := !s.state.WarmUntil().IsZero() && s.state.Open.HandedOver && !s.now().Before(s.state.WarmUntil())
+	if s.state.Settled() && !due && !s.cutUnseen(ctx) {
+		return nil
+	}
+	if _, held, err := journal.Holding(s.dir); held || err != nil {
+		return nil // the holder carries it; a reader without rights only looks
+	}
+	lock, err := journal.TryLock(s.dir, s.holder(""))
+	if err != nil {
+		return nil
+	}
+	s.lock = lock
+	defer func() { s.close(); s.lock = nil }()
+	if err := s.replay(); err != nil {
+		return err
+	}
+	return s.recover(ctx)
+}
+
+// cutUnseen tells that an open rollout's folder was taken away by a cutback whose line is not in the journal.
+func (s *session) cutUnseen(ctx context.Context) bool {
+	r := s.state.Open
+	if r == nil || r.Actual == 0 {
+		return false
+	}
+	live, err := s.proxy.Live(ctx)
+	return err == nil && live.Share(r.Candidate()) == 0
+}
+
+// recover carries an unsettled rollout to where nobody has to stay for it. The caller holds the lock.
+func (s *session) recover(ctx context.Context) error {
+	s.adoptWhys(ctx)
+	r := s.state.Open
+	if r == nil {
+		return nil
+	}
+	e := traffic.Event{Kind: traffic.Recovered, Rollout: r.ID, Why: "its promoter ended without an outcome"}
+	if live, err := s.proxy.Live(ctx); err == nil {
+		e.Live = &live
+	}
+	if s.state.WarmUntil().IsZero() || s.cutUnseen(ctx) {
+		s.out.stamped(s.now(), "recovering", "%s was left in %s", r.Name(), r.Phase)
+		if err := s.record(ctx, e); err != nil {
+			s.out.failed(err) // down goes on without a journal
+			e.At = s.now()
+			s.state = traffic.Next(s.state, e)
+		}
+	} else if err := s.record(ctx, traffic.Event{Kind: traffic.FinishNow, Rollout: r.ID, Why: "kept warm long enough"}); err != nil {
+		return err
+	}
+	return s.carry(ctx, nil)
+}
+
+// adoptWhys writes the cutbacks into the journal that could not be written when they happened.
+func (s *session) adoptWhys(ctx context.Context) {
+	fence := s.proxy.Fence()
+	whys, err := fence.Whys()
+	if err != nil {
+		return
+	}
+	for _, why := range whys {
+		e, ok := cutSeenOf(why.Data)
+		if !ok || s.record(ctx, e) != nil {
+			continue
+		}
+		_ = fence.Adopt(why) // read twice it changes nothing
+	}
+}
+
+// carry runs the controller until the rollout is settled. The journal's new lines steer it.
+func (s *session) carry(ctx context.Context, inbox <-chan traffic.Message) error {
+	c := &traffic.Controller{
+		Router: s.proxy, Stacks: s.stacks, Log: s, Inbox: inbox, Now: s.now, Tell: s.tell,
+	}
+	if r := s.state.Open; r != nil && r.Mode == traffic.Promotion {
+		c.Judge = verdict.NewJudge(s.config.Verdict)
+		c.Signal = signal.OpenAccessLog(s.config.accessLog(), s.config.App, s.arms(*r), s.now)
+	}
+	state, err := c.Run(ctx, s.state)
+	s.state = state
+	if err != nil {
+		s.out.stamped(s.now(), "journal", "NOT WRITTEN: %v", err)
+	}
+	return nil
+}
+
+// arms tells the judge which address belongs to which side.
+func (s *session) arms(r traffic.Rollout) signal.Addresses {
+	arms := signal.Addresses{}
+	for _, w := range s.config.Stacks.Web {
+		arms[w.Address(r.Stable)] = verdict.Baseline
+		arms[w.Address(r.Candidate())] = verdict.Candidate
+	}
+	return arms
+}
+
+// openRollout takes the next id, records the rollout and says that it begins. From here on it ends in the journal.
+func (s *session) openRollout(ctx context.Context, o traffic.Opening, release *traffic.Release) error {
+	split := traffic.Split{Stable: o.Stable, Releases: map[traffic.Color]string{o.Stable: o.Previous, o.Stable.Other(): o.Tag}}
+	id, err := s.proxy.Open(ctx, s.state.LastID, split)
+	if err != nil {
+		return err
+	}
+	e := traffic.Event{Kind: traffic.Opened, Rollout: id, Opening: &o, Release: release}
+	if err := s.record(ctx, e); err != nil {
+		return errors.Join(err, s.proxy.Fence().Cut(id))
+	}
+	if s.lock != nil {
+		_ = s.lock.Update(s.holder(id.String())) // only a text for others
+	}
+	s.out.stamped(s.now(), "rollout", "%s: %s on %s, beside stable %s %s", id, o.Tag, o.Stable.Other(), o.Stable, o.Previous)
+	return nil
+}
+
+// conclude turns the state that was reached into the command's end: its document, its last line, its exit code.
+func (s *session) conclude(ctx context.Context) error {
+	r := s.state.Open
+	if r == nil {
+		r = s.state.Last
+	}
+	doc := s.status(ctx)
+	doc.Result = string(r.Ending)
+	if r.Ending == "" {
+		doc.Result = "shifted"
+	} else {
+		doc.Exit = exitOfEnding(*r)
+	}
+	if s.out.format == forScripts {
+		s.out.document(doc)
+	}
+	s.out.line("%s", doc.Truth)
+	if r.Ending != "" && r.Ending != traffic.Promoted {
+		return &endedError{*r}
+	}
+	return nil
+}
+
+// ready makes a session fit to move traffic: the lock, a whole journal, nothing left open, a known stable color, a healthy nginx.
+func (s *session) ready(ctx context.Context, patience time.Duration) error {
+	if err := s.hold(ctx, patience); err != nil {
+		return err
+	}
+	if s.damage != nil {
+		return &traffic.Fault{
+			Kind: traffic.Preflight, Err: s.damage,
+			Hint: "Nothing is raised on a journal that cannot be trusted; `back` and `status` still work. " +
+				"Keep a copy of the file, then move it away; `cutover init --stable COLOR` begins a new one.",
+		}
+	}
+	if !s.state.Settled() {
+		if err := s.recover(ctx); err != nil {
+			return err
+		}
+	}
+	return s.findStable(ctx)
+}
+
+// findStable lets the first rollout learn which color is stable, where exactly one color answers.
+func (s *session) findStable(ctx context.Context) error {
+	if s.state.Stable != "" {
+		return nil
+	}
+	found := map[traffic.Color]traffic.Release{}
+	for _, color := range []traffic.Color{traffic.Blue, traffic.Green} {
+		if release, err := s.stacks.Serving(ctx, color); err == nil {
+			found[color] = release
+		}
+	}
+	if len(found) != 1 {
+		return &traffic.Fault{
+			Kind: traffic.Usage, Err: fmt.Errorf("%d colors answer, and nobody has said which one is stable", len(found)),
+			Hint: "Say it once with `cutover init --stable blue` (or green).",
+		}
+	}
+	for color, release := range found {
+		s.out.stamped(s.now(), "stable", "%s %s: the only color that answers", color, release.Tag)
+		return s.setStable(ctx, color, release)
+	}
+	return nil
+}
+
+func (s *session) setStable(ctx context.Context, color traffic.Color, release traffic.Release) error {
+	if err := s.proxy.Base(ctx, color, map[traffic.Color]string{color: release.Tag}); err != nil {
+		return err
+	}
+	return s.record(ctx, traffic.Event{Kind: traffic.StableSet, Color: color, Release: &release})
+}
+
+// vacate makes the idle color free for another release: a finished promotion's old stack is no longer kept warm.
+func (s *session) vacate(ctx context.Context) error {
+	r := s.state.Open
+	switch {
+	case r == nil:
+		return nil
+	case r.Mode == traffic.HandMade && r.Phase == traffic.Soaking:
+		return &traffic.Fault{
+			Kind: traffic.Busy, Err: fmt.Errorf("%s has %s by hand since %s", r.Name(), r.Actual, r.Since.Local().Format(time.DateTime)),
+			Hint: "`cutover back` takes it back, `cutover accept` keeps it once it has 100 %.",
+		}
+	}
+	s.out.stamped(s.now(), "finishing", "%s, so that %s is free again", r.Name(), r.Stable)
+	if err := s.record(ctx, traffic.Event{Kind: traffic.FinishNow, Rollout: r.ID, Why: "another rollout needs the color"}); err != nil {
+		return err
+	}
+	if err := s.carry(ctx, nil); err != nil {
+		return err
+	}
+	if s.state.Open != nil {
+		return &traffic.Fault{
+			Kind: traffic.Busy, Err: fmt.Errorf("%s cannot be finished yet: %s", r.Name(), s.state.Open.Trouble),
+			Hint: "Old connections still hang on the old release. Try again, or set worker_shutdown_timeout in nginx.conf.",
+		}
+	}
+	return nil
+}

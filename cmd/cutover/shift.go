@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"cutover/traffic"
+)
+
+const shiftHelp = `
+Gives the color the share that you name, proves that nginx serves it, and leaves it there: nobody judges it, 'cutover back' takes it
+back at once, 'cutover accept' keeps it once it has 100. The weight is always the share of the color named, so '--to blue --weight 80'
+and '--to green --weight 20' mean the same. A stack that is not ready gets no traffic (exit 5).
+
+EXAMPLES
+   cutover up --to green --tag v1.4.0 && cutover shift --to green --weight 20
+   cutover shift --to green --weight 0.5
+   cutover shift --to green --weight 100 && cutover accept`
+
+func (i *invocation) shiftCommand() *cli.Command {
+	return i.command(commandSpec{
+		name: "shift", usage: "give a color a share of the traffic by hand", help: shiftHelp,
+		flags: []cli.Flag{
+			&cli.StringFlag{Name: "to", Usage: "the `COLOR` that gets the share: blue or green"},
+			&cli.StringFlag{Name: "weight", Usage: "its share in `PERCENT`, 0 to 100"},
+			waitFlag(),
+		},
+		run: func(c *cli.Context) error {
+			color, err := colorFlag(c, "to")
+			if err != nil {
+				return err
+			}
+			if !c.IsSet("weight") {
+				return usagef("shift: --weight PERCENT is missing")
+			}
+			weight, err := traffic.ParseWeight(c.String("weight"))
+			if err != nil {
+				return usagef("shift: %w", err)
+			}
+			s, err := i.start(c)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			if err := s.ready(c.Context, c.Duration("wait")); err != nil {
+				return err
+			}
+			return s.shift(c.Context, color, weight)
+		},
+	})
+}
+
+func colorFlag(c *cli.Context, name string) (traffic.Color, error) {
+	if !c.IsSet(name) {
+		return "", usagef("%s: --%s COLOR is missing: blue or green", c.Command.Name, name)
+	}
+	color, err := traffic.ParseColor(c.String(name))
+	if err != nil {
+		return "", usagef("%s: %w", c.Command.Name, err)
+	}
+	return color, nil
+}
+
+// shift makes the named color's share the candidate's, and the candidate's the one that nginx serves.
+func (s *session) shift(ctx context.Context, to traffic.Color, weight traffic.Weight) error {
+	if r := s.state.Open; r != nil && r.Phase == traffic.Accepted {
+		if err := s.vacate(ctx); err != nil {
+			return err
+		}
+	}
+	share := weight
+	if to == s.state.Stable {
+		share = weight.Rest()
+	}
+	candidate := s.state.Stable.Other()
+	if s.state.Open == nil && share == 0 {
+		s.out.stamped(s.now(), "shift", "nothing to do: %s", traffic.Headline(s.state))
+		doc := s.status(ctx)
+		doc.Result = "unchanged"
+		if s.out.format == forScripts {
+			s.out.document(doc)
+		}
+		s.out.line("%s", doc.Truth)
+		return nil
+	}
+	inbox, stop := s.listen(ctx, true)
+	defer stop()
+	if err := s.begin(ctx, candidate, share); err != nil {
+		return err
+	}
+	if err := s.carry(ctx, inbox); err != nil {
+		return err
+	}
+	if share == 0 {
+		return s.finishedByHand(ctx)
+	}
+	return s.conclude(ctx)
+}
+
+// begin records the person's wish: as a new hand-made rollout, or as another share of the one that is open.
+func (s *session) begin(ctx context.Context, candidate traffic.Color, share traffic.Weight) error {
+	if err := s.proxy.Preflight(ctx); err != nil && share > 0 {
+		return err
+	}
+	if r := s.state.Open; r != nil {
+		if share > r.Actual {
+			if err := s.stacks.Check(ctx, candidate, r.Release.Tag); err != nil {
+				return err
+			}
+		}
+		return s.record(ctx, traffic.Event{Kind: traffic.Retargeted, Rollout: r.ID, Weight: share})
+	}
+	release, err := s.stacks.Serving(ctx, candidate)
+	if err != nil {
+		return &traffic.Fault{
+			Kind: traffic.NotReady, Err: fmt.Errorf("%s is not ready: %w", candidate, err),
+			Hint: fmt.Sprintf("`cutover up --to %s --tag TAG` brings it up. Traffic was not touched.", candidate),
+		}
+	}
+	if err := s.stacks.Check(ctx, candidate, release.Tag); err != nil {
+		return err
+	}
+	return s.openRollout(ctx, traffic.Opening{
+		Mode: traffic.HandMade, Stable: s.state.Stable, Tag: release.Tag, Previous: s.state.Tag(s.state.Stable), Target: share,
+		Plan: traffic.Plan{KeepWarm: s.config.Stacks.KeepWarm},
+	}, &release)
+}
+
+// finishedByHand ends a shift to nothing: that a person's own wish cut the rollout back is no failure.
+func (s *session) finishedByHand(ctx context.Context) error {
+	doc := s.status(ctx)
+	doc.Result = "shifted"
+	if r := s.state.Last; r != nil && r.Unproven != "" {
+		return &endedError{*r}
+	}
+	if s.out.format == forScripts {
+		s.out.document(doc)
+	}
+	s.out.line("%s", doc.Truth)
+	return nil
+}
+
+const acceptHelp = `
+Makes a color stable that has 100 % by hand. Its workers and singletons start, the other color's stop, and the old stack is kept warm for
+stacks.keep_warm: until then 'cutover back' still returns to it with one rename.
+
+EXAMPLES
+   cutover shift --to green --weight 100 && cutover accept`
+
+func (i *invocation) acceptCommand() *cli.Command {
+	return i.command(commandSpec{
+		name: "accept", usage: "after a hand-made 100: this color is stable now", help: acceptHelp,
+		flags: []cli.Flag{waitFlag()},
+		run: func(c *cli.Context) error {
+			s, err := i.start(c)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			if err := s.ready(c.Context, c.Duration("wait")); err != nil {
+				return err
+			}
+			r := s.state.Open
+			if r == nil || r.Mode != traffic.HandMade || r.Actual != traffic.Full {
+				return &traffic.Fault{
+					Kind: traffic.Policy, Err: fmt.Errorf("no color has 100 %% by hand: %s", traffic.Headline(s.state)),
+					Hint: "`cutover shift --to COLOR --weight 100` first.",
+				}
+			}
+			if err := s.record(c.Context, traffic.Event{Kind: traffic.AcceptedByHand, Rollout: r.ID}); err != nil {
+				return err
+			}
+			if err := s.carry(c.Context, nil); err != nil {
+				return err
+			}
+			return s.conclude(c.Context)
+		},
+	})
+}

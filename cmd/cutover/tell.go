@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"cutover/traffic"
+	"cutover/traffic/verdict"
+)
+
+// told is one line of --events. Its kinds are those of the journal.
+type told struct {
+	Time    time.Time         `json:"time"`
+	Event   traffic.EventKind `json:"event"`
+	Rollout traffic.RolloutID `json:"rollout,omitzero"`
+	Phase   traffic.Phase     `json:"phase"`
+	Weight  traffic.Weight    `json:"weight"`
+	By      string            `json:"by,omitempty"`
+	Why     string            `json:"why,omitempty"`
+	Say     string            `json:"say"`
+	Verdict *verdict.Result   `json:"verdict,omitempty"`
+}
+
+// tell follows the controller: the transcript for people, --events, and the evidence file for status.
+func (s *session) tell(before, after traffic.State, e traffic.Event) {
+	r := after.Open
+	if r == nil {
+		r = after.Last
+	}
+	if r == nil {
+		return
+	}
+	if e.Kind == traffic.Judged && e.Verdict != nil {
+		s.leaveEvidence(*r, e.At)
+	}
+	about, text := transcript(before, after, *r, e)
+	if text == "" {
+		return
+	}
+	s.out.stamped(e.At, about, "%s", text)
+	s.out.event(told{
+		Time: e.At, Event: e.Kind, Rollout: r.ID, Phase: after.Phase(), Weight: r.Actual, By: e.By, Why: e.Why, Say: text, Verdict: e.Verdict,
+	})
+}
+
+// transcript finds the line that an event is worth; most ticks are worth none.
+func transcript(before, after traffic.State, r traffic.Rollout, e traffic.Event) (about, text string) {
+	was := traffic.Rollout{}
+	if before.Open != nil {
+		was = *before.Open
+	}
+	switch e.Kind {
+	case traffic.Prepared:
+		return "ready", fmt.Sprintf("%s %s is up", r.Candidate(), r.Release.Tag)
+	case traffic.Raised:
+		return r.Actual.String(), fmt.Sprintf("%s of the traffic is on %s %s, proven%s; %s", r.Actual, r.Candidate(), r.Release.Tag,
+			generation(e), staying(after, r))
+	case traffic.CutProven:
+		return "0 %", fmt.Sprintf("all traffic is on %s %s, proven", r.Stable, r.Previous)
+	case traffic.CutUnproven:
+		return "NOT PROVEN", "the rollout's folder is away, but nginx did not prove it: " + e.Why
+	case traffic.HandedOver:
+		return "workers", orElse(e.Why, "workers and singletons run with the release that is stable")
+	case traffic.Finished:
+		return "finished", fmt.Sprintf("%s %s is nginx's default now", r.Candidate(), r.Release.Tag)
+	case traffic.FinishFailed:
+		return "finishing", "not yet: " + e.Why
+	case traffic.Retired:
+		return "retired", orElse(e.Why, fmt.Sprintf("the old stack on %s is stopped", r.Stable))
+	case traffic.Paused, traffic.Resumed, traffic.Approved:
+		return string(e.Kind), "by " + e.By
+	}
+	switch {
+	case was.Phase != traffic.CuttingBack && after.Phase() == traffic.CuttingBack:
+		return string(r.Ending), "cutting back: " + r.Why
+	case was.Phase != traffic.Accepted && after.Phase() == traffic.Accepted:
+		return "accepted", fmt.Sprintf("%s on %s is stable (%s)", r.Release.Tag, r.Candidate(), r.Why)
+	case len(was.Steps) > 0 && stepLeft(was, r) != "":
+		return r.Steps[len(was.Steps)-1].Weight.String(), stepLeft(was, r)
+	case was.Phase != traffic.Baking && after.Phase() == traffic.Baking:
+		return "baking", staying(after, r)
+	case was.Phase != traffic.Waiting && after.Phase() == traffic.Waiting:
+		return "waiting", traffic.Doing(after, e.At)
+	case was.Holding == "" && r.Holding != "":
+		return "holding", r.Holding
+	case was.Holding != "" && r.Holding == "" && after.Open != nil:
+		return "going on", r.Verdict.Reason
+	case e.Kind == traffic.Judged && was.Verdict.Decision != r.Verdict.Decision && r.Verdict.Decision != "":
+		return string(r.Verdict.Decision), r.Verdict.Reason
+	}
+	return "", ""
+}
+
+// staying says what keeps a share where it is.
+func staying(after traffic.State, r traffic.Rollout) string {
+	switch {
+	case r.Mode == traffic.HandMade:
+		return "nobody judges it"
+	case after.Phase() == traffic.Baking:
+		return fmt.Sprintf("bakes for %v", r.Plan.Bake)
+	}
+	return fmt.Sprintf("soaks for %v", r.Plan.Steps[r.Step].Soak)
+}
+
+// stepLeft says how a step was left upwards, when this event left it.
+func stepLeft(was, r traffic.Rollout) string {
+	n := len(was.Steps) - 1
+	if was.Steps[n].How != "" || r.Steps[n].How == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s: %s", r.Steps[n].How, r.Verdict.Reason)
+}
+
+func generation(e traffic.Event) string {
+	if e.Live == nil {
+		return ""
+	}
+	return fmt.Sprintf(" by generation %d", e.Live.Generation)
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
