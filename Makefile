@@ -1,0 +1,36 @@
+# make build   bin/cutover, one static binary
+# make demo    the whole story on this machine in two minutes: promote, revert, back; installs what it needs and says so
+# make test    lint, then all tests on the real Docker, Compose and nginx, with the race detector; nothing may be skipped
+# make lint    gofmt, go vet, staticcheck, govulncheck
+# make clean   removes what make made
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FOLDERS := $(wildcard cmd traffic stacks nginxconf templates e2e)
+
+.PHONY: build demo test lint setup clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o bin/cutover ./cmd/cutover
+
+setup:
+	@sh e2e/setup.sh
+
+demo: build setup
+	go build -buildvcs=false -o .tools/demo ./e2e/demo
+	@bash e2e/with-engine.sh .tools/demo
+
+# The end-to-end scenes run alone: beside other tests on a small machine their load would measure those.
+test: build setup lint
+	go build -buildvcs=false -o .tools/testrun ./e2e/testrun
+	CUTOVER_REQUIRE_REAL=1 bash e2e/with-engine.sh .tools/testrun -race -count=1 -timeout 15m $$(go list ./... | grep -vx cutover/e2e)
+	CUTOVER_REQUIRE_REAL=1 bash e2e/with-engine.sh .tools/testrun -race -count=1 -timeout 25m ./e2e
+
+lint:
+	@sh e2e/setup.sh lint
+	@unformatted=$$(gofmt -l $(FOLDERS)); if [ -n "$$unformatted" ]; then echo "gofmt -w:" $$unformatted; exit 1; fi
+	go vet ./...
+	.tools/staticcheck ./...
+	@sh e2e/vulncheck.sh
+
+clean:
+	rm -rf bin .tools .demo .bench .e2e

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func env(pairs map[string]string) func(string) string {
+	return func(name string) string { return pairs[name] }
+}
+
+func TestAnswers(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		env    map[string]string
+		path   string
+		status int
+		body   string
+	}{
+		{"page", map[string]string{"RELEASE": "v1.1.0", "STACK": "shop-green"}, "/any/where", 200, "release v1.1.0, stack shop-green"},
+		{"color names the stack", map[string]string{"COLOR": "blue"}, "/", 200, "release v0.0.0, stack blue"},
+		{"broken page", map[string]string{"RELEASE": "v1.2.0", "FAIL_SHARE": "1"}, "/", 500, "v1.2.0 is broken"},
+		{"broken pages are healthy", map[string]string{"FAIL_SHARE": "1"}, "/healthz", 200, "ok"},
+		{"broken pages have a version", map[string]string{"RELEASE": "v1.2.0", "STACK": "s", "FAIL_SHARE": "1"}, "/api/version", 200, `{"release":"v1.2.0","stack":"s"}`},
+		{"sick by its tag", map[string]string{"RELEASE": "v1.3.0-sick"}, "/healthz", 500, "sick"},
+		{"sick by its health", map[string]string{"HEALTH": "sick"}, "/healthz", 500, "sick"},
+		{"sick, but pages answer", map[string]string{"HEALTH": "sick"}, "/", 200, "release"},
+		{"slow", map[string]string{"RELEASE": "v1.1.0"}, "/slow?ms=1", 200, "v1.1.0 after 1 ms"},
+		{"slow without a time", nil, "/slow", 400, "milliseconds"},
+		{"slow backwards", nil, "/slow?ms=-1", 400, "milliseconds"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, err := baked(env(c.env))
+			require.NoError(t, err)
+			w := httptest.NewRecorder()
+			a.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, c.path, nil))
+			require.Equal(t, c.status, w.Code)
+			require.Contains(t, w.Body.String(), c.body)
+			require.Equal(t, a.tag, w.Header().Get("X-Release"))
+		})
+	}
+}
+
+func TestBadEnvironment(t *testing.T) {
+	for name, value := range map[string]string{"FAIL_SHARE": "1.1", "LATENCY": "20"} {
+		_, err := baked(env(map[string]string{name: value}))
+		require.ErrorContains(t, err, name)
+	}
+	_, err := baked(env(map[string]string{"FAIL_SHARE": "NaN"}))
+	require.Error(t, err)
+}
+
+// Failures are spread evenly: in the first n pages there are always as many as the share says, never one more or less.
+func TestFailuresAreEven(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		percent := rapid.IntRange(0, 100).Draw(t, "percent")
+		a := app{failShare: float64(percent) / 100}
+		failed := int64(0)
+		for n := range int64(3000) {
+			if a.failsAt(n + 1) {
+				failed++
+			}
+			if want := (n + 1) * int64(percent) / 100; failed != want {
+				t.Fatalf("%d of %d pages failed at %d %%, want %d", failed, n+1, percent, want)
+			}
+		}
+	})
+}
+
+func TestVersionFlag(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, run([]string{"-version"}, env(map[string]string{"RELEASE": "v1.1.0"}), &out))
+	require.Equal(t, "v1.1.0\n", out.String())
+}
+
+// A request that is being answered when SIGTERM comes is finished; new connections are refused.
+func TestEndsGracefully(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	url := "http://" + listener.Addr().String()
+	arrived, answer := make(chan struct{}), make(chan struct{})
+	ctx, terminate := context.WithCancel(t.Context())
+	ended, answered := make(chan error, 1), make(chan string, 1)
+	go func() {
+		ended <- serve(ctx, listener, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			close(arrived)
+			<-answer
+			fmt.Fprint(w, "whole")
+		}))
+	}()
+	go func() {
+		a, err := http.Get(url)
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		defer a.Body.Close()
+		body, _ := io.ReadAll(a.Body)
+		answered <- string(body)
+	}()
+	<-arrived
+	terminate()
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	}, 10*time.Second, time.Millisecond)
+	close(answer)
+	require.Equal(t, "whole", <-answered)
+	require.NoError(t, <-ended)
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// A request that never ends does not keep the process.
+func TestEndsInTime(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	arrived := make(chan struct{})
+	ctx, terminate := context.WithCancel(t.Context())
+	ended, asked := make(chan error, 1), make(chan struct{})
+	go func() {
+		ended <- serve(ctx, listener, http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+			close(arrived)
+			<-q.Context().Done() // until the connection is closed
+		}))
+	}()
+	go func() {
+		defer close(asked)
+		if a, err := http.Get("http://" + listener.Addr().String()); err == nil {
+			a.Body.Close()
+		}
+	}()
+	<-arrived
+	terminate()
+	require.NoError(t, <-ended)
+	<-asked
+}
+
+func TestHealthcheck(t *testing.T) {
+	a, err := baked(env(nil))
+	require.NoError(t, err)
+	s := httptest.NewServer(a.handler())
+	require.NoError(t, healthcheck(s.URL+"/healthz"))
+	a.sick = true
+	require.ErrorContains(t, run([]string{"-healthcheck", s.URL + "/healthz"}, env(nil), io.Discard), "500")
+	s.Close()
+	require.Error(t, healthcheck(s.URL+"/healthz"))
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
+func TestPortTaken(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	err = run([]string{"-listen", listener.Addr().String()}, env(nil), io.Discard)
+	require.ErrorContains(t, err, "listen on "+listener.Addr().String())
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Set at link time: -ldflags "-X main.release=v1.2.0 -X main.failShare=0.2 -X main.latency=20ms -X main.health=sick".
+var (
+	release   = "v0.0.0"
+	failShare = "0"
+	latency   = "0s"
+	health    = "well"
+)
+
+// app is what this process is, and what is wrong with it.
+type app struct {
+	tag       string
+	stack     string
+	failShare float64 // 0 to 1, of the requests for pages
+	latency   time.Duration
+	sick      bool // /healthz answers 500
+
+	pages atomic.Int64 // requests for pages so far
+}
+
+// baked reads what was set at link time, and the environment that overrides it.
+func baked(getenv func(string) string) (*app, error) {
+	either := func(name, otherwise string) string {
+		if v := getenv(name); v != "" {
+			return v
+		}
+		return otherwise
+	}
+	a := &app{tag: either("RELEASE", release), stack: either("STACK", getenv("COLOR"))}
+	a.sick = either("HEALTH", health) == "sick" || strings.Contains(a.tag, "sick")
+	var err error
+	if a.failShare, err = strconv.ParseFloat(either("FAIL_SHARE", failShare), 64); err != nil {
+		return nil, fmt.Errorf("FAIL_SHARE: %w", err)
+	}
+	if !(a.failShare >= 0 && a.failShare <= 1) {
+		return nil, fmt.Errorf("FAIL_SHARE: %v is not a share from 0 to 1", a.failShare)
+	}
+	if a.latency, err = time.ParseDuration(either("LATENCY", latency)); err != nil {
+		return nil, fmt.Errorf("LATENCY: %w", err)
+	}
+	return a, nil
+}
+
+// handler answers each route, with the release's tag as a header of every answer.
+func (a *app) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/healthz", a.healthz)
+	mux.HandleFunc("/api/version", a.version)
+	mux.HandleFunc("/slow", a.slow)
+	mux.HandleFunc("/", a.page)
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("X-Release", a.tag)
+		mux.ServeHTTP(w, q)
+	})
+}
+
+func (a *app) healthz(w http.ResponseWriter, _ *http.Request) {
+	if a.sick {
+		http.Error(w, "sick", http.StatusInternalServerError)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+func (a *app) version(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	answer := map[string]string{"release": a.tag, "stack": a.stack}
+	_ = json.NewEncoder(w).Encode(answer) // fails only when the client is gone
+}
+
+func (a *app) slow(w http.ResponseWriter, q *http.Request) {
+	ms, err := strconv.Atoi(q.URL.Query().Get("ms"))
+	if err != nil || ms < 0 {
+		http.Error(w, "ms: how many milliseconds?", http.StatusBadRequest)
+		return
+	}
+	a.wait(q, time.Duration(ms)*time.Millisecond)
+	fmt.Fprintf(w, "%s after %d ms\n", a.tag, ms)
+}
+
+func (a *app) page(w http.ResponseWriter, q *http.Request) {
+	fails := a.failsAt(a.pages.Add(1))
+	a.wait(q, a.latency)
+	if fails {
+		http.Error(w, a.tag+" is broken", http.StatusInternalServerError)
+		return
+	}
+	fmt.Fprintf(w, "<!doctype html><title>%[1]s</title><p>release %[1]s, stack %[2]s\n", a.tag, a.stack)
+}
+
+// failsAt says whether the n-th page, counted from 1, is a failed one. A share of 0.2 fails each fifth: evenly and the same in
+// every run, so that a test knows how many it must see.
+func (a *app) failsAt(n int64) bool {
+	const rounding = 1e-9 // 5 × 0.2 must not fall short of 1
+	due := func(n int64) int64 { return int64(float64(n)*a.failShare + rounding) }
+	return due(n) > due(n-1)
+}
+
+// wait is ended early by a client that goes away.
+func (a *app) wait(q *http.Request, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	select {
+	case <-time.After(d):
+	case <-q.Context().Done():
+	}
+}
