@@ -46,6 +46,8 @@ const (
 	tick = time.Second
 	// cutPatience bounds the proof of a cutback. The cutback itself is one rename and waits for nothing.
 	cutPatience = 15 * time.Second
+	// finishPatience bounds the wait for connections that still hang on the old release. To finish is tried again later.
+	finishPatience = 30 * time.Second
 )
 
 // Run performs what the state asks for until nobody has to stay (State.Settled) and returns the state that was reached.
@@ -322,6 +324,8 @@ func (l *loop) act(ctx context.Context, a Action) Event {
 	case HandOver:
 		return outcome(Event{Kind: HandedOver}, HandedOver, l.Stacks.HandOver(ctx, a.Color, a.Tag))
 	case Finish:
+		ctx, cancel := context.WithTimeout(ctx, finishPatience)
+		defer cancel()
 		live, err := l.Router.Finish(ctx, a.Split)
 		return outcome(Event{Kind: Finished, Live: &live}, FinishFailed, err)
 	case Retire:
