@@ -25,7 +25,7 @@ type Outcome struct {
 	Color traffic.Color
 	Tag   string
 	Card  Card
-	// Took is from the call to the proof.
+	// Took is from the call to the last rename: no request that begins later gets a candidate. Live.At is when that was proven.
 	Took time.Duration
 }
 
@@ -38,6 +38,7 @@ func Back(ctx context.Context, root string, now func() time.Time) (Outcome, erro
 	var o Outcome
 	var failed error
 	o.Cut, failed = fence.CutAll()
+	o.Took = now().Sub(began)
 	if failed != nil {
 		failed = &traffic.Fault{Kind: traffic.Unproven, Err: fmt.Errorf("not everything could be cut back: %w", failed), Hint: cutByHand(root)}
 	}
@@ -59,7 +60,6 @@ func Back(ctx context.Context, root string, now func() time.Time) (Outcome, erro
 	} else {
 		err = o.ask(ctx, now)
 	}
-	o.Took = now().Sub(began)
 	if len(o.Cut) > 0 {
 		// Only a power loss needs the sync, and a sick disk may take long for it: proof first.
 		_ = syncFolder(fence.rollouts())

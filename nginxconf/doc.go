@@ -7,7 +7,9 @@
 //	gen/000124/            http.conf and server.conf: rendered, tested, never changed afterwards
 //	current -> gen/000124  what nginx reads at its next reload or start
 //	rollouts/000017/       the fence of an open rollout; in it green/, the folder that nginx asks for at each request
-//	back.json              all that `cutover back` needs to know
+//	back.json              all that `cutover back` needs to know (card.go)
+//
+// Base writes the first tree, Open takes the id of a rollout (open.go), Preflight says what is in the way (preflight.go).
 //
 // A raise (raise.go) renders the share into a new generation (render.go), has `nginx -t` judge exactly that tree in the
 // user's own include chain (chain.go, copy.go), makes it current by one rename, reloads, and believes nothing but the

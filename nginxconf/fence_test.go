@@ -292,3 +292,11 @@ func TestFenceAgainstItsModel(t *testing.T) {
 		})
 	})
 }
+
+func TestRehearsalLeavesNothing(t *testing.T) {
+	f := bareFence(t)
+	putFolders(t, f, "000017")
+	require.NoError(t, f.Rehearse())
+	require.Equal(t, []string{"000017"}, names(t, f))
+	require.Error(t, Fence{filepath.Join(f.Root, "nowhere")}.Rehearse())
+}

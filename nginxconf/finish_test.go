@@ -161,7 +161,7 @@ func raiseStops() []stopAt {
 			require.NoError(r.t, makeFolder(r.proxy.trees.folder(2), 0o755))
 			require.NoError(r.t, writeSynced(r.proxy.trees.folder(2)+"/http.conf", []byte("half of"), 0o644))
 		}, []float64{0}},
-		{"staged", func(r *rig, id traffic.RolloutID) { require.NoError(r.t, r.proxy.stage(split(id, 50), 2)) }, []float64{0}},
+		{"staged", func(r *rig, id traffic.RolloutID) { require.NoError(r.t, r.proxy.stage(split(id, 50), 2, nil)) }, []float64{0}},
 		{"prepared", func(r *rig, id traffic.RolloutID) { prepare(r, id) }, []float64{0}},
 		{"swapped", func(r *rig, id traffic.RolloutID) { require.NoError(r.t, r.proxy.trees.swap(prepare(r, id).link)) }, []float64{0, 50}},
 		{"reloading", func(r *rig, id traffic.RolloutID) {

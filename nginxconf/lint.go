@@ -53,6 +53,7 @@ func (c *Chain) Findings(s Site) []Finding {
 		l.listens(server)
 		l.server(server)
 	}
+	l.silenced()
 	l.surroundings()
 	return l.found
 }

@@ -64,7 +64,7 @@ func (p *Proxy) firstTree(ctx context.Context, s traffic.Split) error {
 	if err != nil {
 		return err
 	}
-	if err := p.stage(s, gen); err != nil {
+	if err := p.stage(s, gen, p.inheritedLogs(i)); err != nil {
 		return err
 	}
 	if readable {
@@ -82,31 +82,29 @@ func (p *Proxy) firstTree(ctx context.Context, s traffic.Split) error {
 	return p.load(ctx, gen, s)
 }
 
-// load has a running nginx that includes the app serve the current generation, which has no rollout.
+// load has nginx judge the current generation, which has no rollout, and a running nginx serve it. Where the configuration
+// cannot be read or does not include the app there is nobody to be told; Preflight says so.
 func (p *Proxy) load(ctx context.Context, gen traffic.Generation, s traffic.Split) error {
-	i, err := p.running(ctx)
+	if live, err := p.probe.ask(ctx); err == nil && live.Generation == gen {
+		return nil
+	}
+	i, err := p.configured(ctx)
+	if err == nil {
+		err = p.test(ctx, i, gen)
+	}
 	if traffic.KindOf(err) == traffic.Preflight {
-		return nil // not installed, not readable or not running: nobody to be told; Preflight says so
+		return nil
 	}
 	if err != nil {
-		return err
+		return fmt.Errorf("generation %d is in place: %w", gen, err)
 	}
-	live, err := p.probe.ask(ctx)
-	if err == nil && live.Generation == gen {
-		return nil
-	}
-	// The test with the tree in its own place tells whether it is included at all.
-	switch err := p.test(ctx, i, gen); {
-	case traffic.KindOf(err) == traffic.Preflight:
-		return nil
-	case err != nil:
-		return err
+	if i.master, err = p.procs.master(i.chain.PidFile(i.build)); err != nil {
+		return nil // not running: it starts with this tree
 	}
 	if err := p.probe.free(ctx); err != nil {
 		return err
 	}
-	m := move{split: s, gen: gen, instance: i}
-	if _, err := p.reload(ctx, m); err != nil {
+	if _, err := p.reload(ctx, move{split: s, gen: gen, instance: i}); err != nil {
 		return fmt.Errorf("generation %d is in place, but nginx did not take it: %w", gen, err)
 	}
 	return nil

@@ -26,6 +26,18 @@ func TestBaseBeforeNginxRuns(t *testing.T) {
 	require.Equal(t, traffic.Preflight, traffic.KindOf(err), "no word moves all the traffic without a proof")
 }
 
+// A tree that nginx refuses is said to be refused, also where nginx does not run yet.
+func TestBaseInABrokenConfiguration(t *testing.T) {
+	r := newRig(t)
+	r.breakForeign()
+	err := r.proxy.Base(t.Context(), traffic.Blue, tags)
+	require.Equal(t, traffic.Refused, traffic.KindOf(err))
+	r.mend()
+	require.NoError(t, r.proxy.Base(t.Context(), traffic.Blue, tags))
+	r.start()
+	require.Zero(t, r.share(20))
+}
+
 func TestBaseReloadsAnNginxThatIncludesIt(t *testing.T) {
 	r := newRig(t)
 	ours, err := os.ReadFile(filepath.Join(r.folder, "nginx.conf"))
@@ -96,7 +108,6 @@ func TestPreflight(t *testing.T) {
 			err := r.proxy.Preflight(t.Context())
 			require.Equal(t, c.kind, traffic.KindOf(err), "%v", err)
 			if c.kind != "" {
-				t.Logf("%#v", err)
 				require.ErrorContains(t, err, c.says)
 			}
 			require.Equal(t, before, snapshot(t, r.root))
@@ -132,7 +143,7 @@ func TestCurrentShowsWhatWasRendered(t *testing.T) {
 	require.NoError(t, r.proxy.Base(t.Context(), traffic.Blue, tags))
 	files, gen, err := r.proxy.Current()
 	require.NoError(t, err)
-	want, err := r.proxy.Render(traffic.Split{Stable: traffic.Blue, Releases: tags}, gen)
+	want, err := r.proxy.Render(traffic.Split{Stable: traffic.Blue, Releases: tags}, gen, nil)
 	require.NoError(t, err)
 	require.Equal(t, want, files)
 }

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"cutover/traffic"
 )
@@ -26,7 +29,7 @@ func (p *Proxy) Preflight(ctx context.Context) error {
 	var found []error
 	for _, f := range p.findings(i) {
 		if f.Severity == Refuse {
-			found = append(found, fmt.Errorf("%s:%d: %s %s", f.File, f.Line, f.What, f.Remedy))
+			found = append(found, &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("%s:%d: %s", f.File, f.Line, f.What), Hint: f.Remedy})
 		}
 	}
 	found = append(found, p.surroundings(ctx, i)...)
@@ -53,10 +56,12 @@ func (p *Proxy) Findings(ctx context.Context) ([]Finding, error) {
 	return p.findings(i), nil
 }
 
-func (p *Proxy) findings(i instance) []Finding {
-	s := Site{App: p.options.App, Root: p.root, Probe: p.options.Config.Probe, AccessLog: p.options.AccessLog,
+func (p *Proxy) findings(i instance) []Finding { return i.chain.Findings(p.site()) }
+
+// site is what the user's configuration must hold for this app.
+func (p *Proxy) site() Site {
+	return Site{App: p.options.App, Root: p.root, Probe: p.options.Config.Probe, AccessLog: p.options.AccessLog,
 		OwnsServers: len(p.options.Routes) > 0, Variables: p.Variables()}
-	return i.chain.Findings(s)
 }
 
 // surroundings looks at what is not in nginx's configuration: folders, the master, the probe's port.
@@ -93,16 +98,16 @@ func firstHint(hint string, err error) string {
 	return hint
 }
 
+// appendDetail adds one finding with its own remedy.
 func appendDetail(detail []string, err error) []string {
-	if err == nil {
-		return detail
-	}
 	var fault *traffic.Fault
-	detail = append(detail, err.Error())
-	if errors.As(err, &fault) {
-		detail = append(detail, fault.Detail...)
+	switch {
+	case err == nil:
+		return detail
+	case errors.As(err, &fault):
+		return append(append(detail, strings.TrimSuffix(err.Error()+". "+fault.Hint, ". ")), fault.Detail...)
 	}
-	return detail
+	return append(detail, err.Error())
 }
 
 // makeRoot makes the folders of the app, and leaves those that are there as they are.
@@ -120,7 +125,25 @@ func (p *Proxy) makeRoot() error {
 		case err != nil:
 			return &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("make nginx's folder: %w", err),
 				Hint: "Run as a user who may write there, or set nginx.dir to another folder."}
+		case f.path == p.fence.rollouts():
+			if err := lend(f.path, f.mode); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// lend gives a folder to the group cutover. Where there is no such group, or we may not give to it, the folder stays its
+// owner's, who alone can cut back then.
+func lend(path string, mode fs.FileMode) error {
+	group, err := user.LookupGroup("cutover")
+	if err != nil {
+		return nil
+	}
+	gid, err := strconv.Atoi(group.Gid)
+	if err != nil || os.Chown(path, -1, gid) != nil {
+		return nil
+	}
+	return os.Chmod(path, mode) // a change of the group may have taken set-group-id away
 }

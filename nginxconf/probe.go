@@ -114,38 +114,43 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// await asks until the answer is enough; the context's end, with the last answer's own error, when it never is.
+// await asks until the answer is enough. When the context ends first it gives the last answer that was heard, and the context's
+// error with that of the last question, if that one had failed by itself.
 func (p probe) await(ctx context.Context, enough func(traffic.Live) bool) (traffic.Live, error) {
+	var heard traffic.Live
+	var failed error
 	for {
 		live, err := p.ask(ctx)
-		if err == nil && enough(live) {
+		switch {
+		case err == nil && enough(live):
 			return live, nil
+		case err == nil:
+			heard, failed = live, nil
+		case ctx.Err() == nil:
+			failed = err
 		}
 		if ended := pause(ctx, askPause); ended != nil {
-			return live, errors.Join(err, ended)
+			return heard, errors.Join(failed, ended)
 		}
 	}
 }
 
-// settled asks until nothing but answers that are enough came for a while. It is the proof where workers cannot be seen:
+// settled awaits that nothing but answers that are enough came for a while. It is the proof where workers cannot be seen:
 // nginx's master waits 100 ms before it quits the old ones, and their last answers came after 112 ms.
 func (p probe) settled(ctx context.Context, enough func(traffic.Live) bool) (traffic.Live, error) {
-	const quiet = 150 * time.Millisecond
+	const quiet, least = 150 * time.Millisecond, 5 // questions that got no answer prove nothing
 	var since time.Time
-	for {
-		live, err := p.ask(ctx)
-		switch {
-		case err != nil || !enough(live):
-			since = time.Time{}
-		case since.IsZero():
+	answers := 0
+	return p.await(ctx, func(live traffic.Live) bool {
+		if !enough(live) {
+			answers = 0
+			return false
+		}
+		if answers++; answers == 1 {
 			since = live.At
-		case live.At.Sub(since) >= quiet:
-			return live, nil
 		}
-		if ended := pause(ctx, askPause); ended != nil {
-			return live, errors.Join(err, ended)
-		}
-	}
+		return answers >= least && live.At.Sub(since) >= quiet
+	})
 }
 
 // free makes sure that the probe's address is nginx's or nobody's. A generation that listens where somebody else does passes

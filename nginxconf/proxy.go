@@ -162,7 +162,7 @@ type instance struct {
 	master int
 }
 
-// chain reads nginx's own idea of itself and its configuration.
+// configured reads nginx's own idea of itself and its configuration.
 func (p *Proxy) configured(ctx context.Context) (instance, error) {
 	build, err := ReadBuild(ctx, p.options.Host, p.options.Config.Binary)
 	if err != nil {

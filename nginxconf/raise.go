@@ -111,7 +111,7 @@ func (p *Proxy) prepare(ctx context.Context, s traffic.Split, folder string) (mo
 	}
 	m.link = filepath.Join(folder, fmt.Sprintf("current.%d", m.gen))
 	m.undo = filepath.Join(folder, fmt.Sprintf("undo.%d", m.gen))
-	if err := p.stage(s, m.gen); err != nil {
+	if err := p.stage(s, m.gen, p.inheritedLogs(i)); err != nil {
 		return move{}, err
 	}
 	err = p.test(ctx, i, m.gen)
@@ -125,8 +125,8 @@ func (p *Proxy) prepare(ctx context.Context, s traffic.Split, folder string) (mo
 }
 
 // stage renders a generation and writes it where nobody looks yet.
-func (p *Proxy) stage(s traffic.Split, gen traffic.Generation) error {
-	files, err := p.Render(s, gen)
+func (p *Proxy) stage(s traffic.Split, gen traffic.Generation, logs []string) error {
+	files, err := p.Render(s, gen, logs)
 	if err != nil {
 		return err
 	}
@@ -180,14 +180,18 @@ func (p *Proxy) reload(ctx context.Context, m move) (traffic.Live, error) {
 func (p *Proxy) prove(ctx context.Context, m move, old []process, hidden error) (traffic.Live, error) {
 	patient, cancel := context.WithTimeout(ctx, p.patience)
 	defer cancel()
-	enough := func(l traffic.Live) bool { return l.Generation == m.gen }
+	loaded := func(l traffic.Live) bool { return l.Generation == m.gen }
 	var live traffic.Live
 	var err error
+	left := len(p.procs.accepting(old))
 	if hidden != nil {
-		live, err = p.probe.settled(patient, enough)
+		live, err = p.probe.settled(patient, loaded)
 	} else {
-		// The question comes after the look at the workers: so it is not an old one that answers.
-		live, err = p.probe.await(patient, func(l traffic.Live) bool { return enough(l) && len(p.procs.accepting(old)) == 0 })
+		live, err = p.probe.await(patient, func(l traffic.Live) bool {
+			before := left // looked at before the question was put: so it was no old worker that answered it
+			left = len(p.procs.accepting(old))
+			return loaded(l) && before == 0
+		})
 	}
 	switch {
 	case err == nil:
@@ -195,7 +199,7 @@ func (p *Proxy) prove(ctx context.Context, m move, old []process, hidden error) 
 	case ctx.Err() != nil:
 		return live, fmt.Errorf("wait for generation %d: %w", m.gen, ctx.Err())
 	}
-	return live, p.notLoaded(m, old, live, err)
+	return live, p.notLoaded(m, left, live, err)
 }
 
 // fenced makes sure that the workers see the rollout's folder as we do.
@@ -215,9 +219,8 @@ func (p *Proxy) fenced(s traffic.Split, live traffic.Live) error {
 }
 
 // notLoaded says why a reload was not proven.
-func (p *Proxy) notLoaded(m move, old []process, live traffic.Live, err error) error {
+func (p *Proxy) notLoaded(m move, left int, live traffic.Live, err error) error {
 	fault := &traffic.Fault{Kind: traffic.Refused, Hint: "nginx's error log says why it did not load the new files."}
-	left := len(p.procs.accepting(old))
 	switch {
 	case isStranger(err):
 		fault.Err = fmt.Errorf("generation %d was not loaded: %w", m.gen, err)
@@ -231,7 +234,8 @@ func (p *Proxy) notLoaded(m move, old []process, live traffic.Live, err error) e
 	return fault
 }
 
-// undone takes a change back that could not be proven, and says which side serves.
+// undone takes a change back that could not be proven, and says which side serves. Where even that cannot be proven, that is
+// the first fault.
 func (p *Proxy) undone(ctx context.Context, m move, why error) error {
 	if !m.mayUndo() {
 		return errors.Join(why, fmt.Errorf("generation %d stays in place, since the one before gives %s more; `cutover back` works", m.gen, m.split.Candidate()))
@@ -244,26 +248,26 @@ func (p *Proxy) undone(ctx context.Context, m move, why error) error {
 		return errors.Join(why, fmt.Errorf("undo: generation %d could not be made current again: %w", m.previous, err))
 	}
 	if err := p.options.Host.Hangup(m.master); err != nil {
-		return errors.Join(why, unproven(fmt.Sprintf("undo: tell nginx to reload generation %d", m.previous), err))
+		return errors.Join(unproven(fmt.Sprintf("undo: tell nginx to reload generation %d", m.previous), err), why)
 	}
-	return errors.Join(why, p.proveUndo(ctx, m))
+	live, err := p.proveUndo(ctx, m)
+	if err != nil {
+		return errors.Join(unproven(fmt.Sprintf("undo: generation %d is current again, but was not seen to serve", m.previous), err), why)
+	}
+	return errors.Join(why, fmt.Errorf("undone: generation %d serves, %s %s, %s %s", live.Generation,
+		live.Split.Stable, live.Share(live.Split.Stable), live.Split.Candidate(), live.Share(live.Split.Candidate())))
 }
 
 // proveUndo waits until nothing but the previous generation answers. Workers are not looked at: where the reload was ignored
 // they are the same as before. Who was told to stop does not want to wait, and cuts back next.
-func (p *Proxy) proveUndo(ctx context.Context, m move) error {
+func (p *Proxy) proveUndo(ctx context.Context, m move) (traffic.Live, error) {
 	wait := p.patience
 	if ctx.Err() != nil {
 		wait = time.Second
 	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
 	defer cancel()
-	live, err := p.probe.settled(bounded, func(l traffic.Live) bool { return l.Generation == m.previous })
-	if err != nil {
-		return unproven(fmt.Sprintf("undo: generation %d is current again, but was not seen to serve", m.previous), err)
-	}
-	return fmt.Errorf("undone: generation %d serves, %s %s, %s %s", live.Generation,
-		live.Split.Stable, live.Share(live.Split.Stable), live.Split.Candidate(), live.Share(live.Split.Candidate()))
+	return p.probe.settled(bounded, func(l traffic.Live) bool { return l.Generation == m.previous })
 }
 
 // mayUndo tells whether the tree before gives the candidate no more than this one.
@@ -282,7 +286,10 @@ func (m move) mayUndo() bool {
 // Cut takes the rollout's folder away, which sends everything to stable with the next request, and proves it; see
 // traffic.Router. It waits for no lock, and goes on when the context has ended: a cutback is not called off.
 func (p *Proxy) Cut(ctx context.Context, id traffic.RolloutID, why string) (traffic.Live, error) {
-	if err := p.fence.cutBecause(id, why); err != nil {
+	switch err := p.fence.cutBecause(id, why); {
+	case errors.Is(err, errFinished):
+		return traffic.Live{}, &traffic.Fault{Kind: traffic.Policy, Err: err, Hint: "Nothing is warm to go back to; an older release comes back as a new rollout."}
+	case err != nil:
 		return traffic.Live{}, &traffic.Fault{Kind: traffic.Unproven, Err: err, Hint: cutByHand(p.root)}
 	}
 	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cutPatience)

@@ -210,6 +210,21 @@ func TestIgnoredReloadIsUndone(t *testing.T) {
 	require.InDelta(t, 5, r.share(400), 3)
 }
 
+// Where even the undo cannot be proven, that is the first fault; nginx starts with the tree of before.
+func TestNginxDiesInARaise(t *testing.T) {
+	r := serving(t)
+	id := r.open()
+	r.raise(id, 5)
+	r.proxy.patience = 300 * time.Millisecond
+	r.host.beforeHangup = r.kill
+	_, err := r.proxy.Raise(t.Context(), split(id, 50))
+	require.Equal(t, traffic.Unproven, traffic.KindOf(err), "%v", err)
+	r.host.beforeHangup = nil
+	r.start()
+	require.InDelta(t, 5, r.share(400), 3)
+	r.raise(id, 50)
+}
+
 func TestLoweringIsNeverUndone(t *testing.T) {
 	r := serving(t)
 	id := r.open()
@@ -289,6 +304,7 @@ func TestProbeTakenAtTheReload(t *testing.T) {
 // To a worker that may not look into it the folder is missing: everything would go to stable, unseen.
 func TestUnreachableFolderIsSaidAndUndone(t *testing.T) {
 	if os.Geteuid() != 0 {
+		require.Empty(t, os.Getenv("CUTOVER_REQUIRE_REAL"), "this run demands root")
 		t.Skip("NOT TESTED: only root's nginx changes the user of its workers")
 	}
 	r := newRig(t)

@@ -52,9 +52,10 @@ func RouteName(service string) string {
 }
 
 // Render gives the files of the generation that serves the split, sorted by name. It touches nothing; the same input gives
-// the same bytes.
-func (p *Proxy) Render(s traffic.Split, gen traffic.Generation) ([]RenderedFile, error) {
+// the same bytes. logs are whole lines that server.conf restates, as InheritedLogs gives them.
+func (p *Proxy) Render(s traffic.Split, gen traffic.Generation, logs []string) ([]RenderedFile, error) {
 	view, err := p.view(s, gen)
+	view.Restated = logs
 	if err != nil {
 		return nil, fmt.Errorf("render generation %d: %w", gen, err)
 	}
@@ -96,6 +97,8 @@ type siteView struct {
 	AccessLog      string
 	OpenFolder     string // the candidate's folder in the rollout's; empty without a rollout
 	DoneFolder     string
+	// Restated are the user's own logs of http { }, as whole lines.
+	Restated []string
 }
 
 // routeView names the upstreams that a route's variable can take.

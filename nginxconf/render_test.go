@@ -20,6 +20,7 @@ type renderCase struct {
 	adapt  func(*Options)
 	split  traffic.Split
 	number traffic.Generation
+	logs   []string
 }
 
 func renderCases() []renderCase {
@@ -34,20 +35,20 @@ func renderCases() []renderCase {
 		return traffic.Split{Rollout: 17, Stable: traffic.Blue, Weight: w, Releases: tags}
 	}
 	return []renderCase{
-		{"no-rollout", plain, traffic.Split{Stable: traffic.Blue, Releases: tags}, 1},
-		{"no-releases", plain, traffic.Split{Stable: traffic.Green}, 2},
-		{"weight-0", plain, at(0), 123},
-		{"weight-0.01", plain, at(1), 123},
-		{"weight-5-two-routes", two, at(500), 124},
-		{"weight-20", plain, at(2000), 125},
-		{"weight-99.99", plain, at(9999), 126},
-		{"weight-100-two-routes", two, at(10000), 127},
-		{"green-is-stable", plain, traffic.Split{Rollout: 1234567, Stable: traffic.Green, Weight: 3300, Releases: tags}, 1234567},
+		{"no-rollout", plain, traffic.Split{Stable: traffic.Blue, Releases: tags}, 1, nil},
+		{"no-releases", plain, traffic.Split{Stable: traffic.Green}, 2, nil},
+		{"weight-0", plain, at(0), 123, nil},
+		{"weight-0.01", plain, at(1), 123, nil},
+		{"weight-5-two-routes", two, at(500), 124, nil},
+		{"weight-20", plain, at(2000), 125, nil},
+		{"weight-99.99", plain, at(9999), 126, nil},
+		{"weight-100-two-routes", two, at(10000), 127, nil},
+		{"green-is-stable", plain, traffic.Split{Rollout: 1234567, Stable: traffic.Green, Weight: 3300, Releases: tags}, 1234567, nil},
 		{"odd-names", func(o *Options) {
 			o.App, o.Env = "my-shop_2", `prod "east" {'1'}; \`
 			o.Web = []Upstream{{Route: RouteName("API.v2-Läden"), Blue: "127.0.0.2:18000", Green: "[0:0::1]:28000"}}
 		}, traffic.Split{Rollout: 17, Stable: traffic.Blue, Weight: 2500, Releases: map[traffic.Color]string{
-			traffic.Blue: `v1 "2"; }`, traffic.Green: `it's a \ 1 <é>`}}, 128},
+			traffic.Blue: `v1 "2"; }`, traffic.Green: `it's a \ 1 <é>`}}, 128, nil},
 		{"whole-site", func(o *Options) {
 			two(o)
 			o.Routes = []Route{
@@ -55,7 +56,7 @@ func renderCases() []renderCase {
 				{Listen: "18091", Host: "_", Path: "/", Service: "frontend"},
 				{Listen: "127.0.0.1:18090", Host: "shop.example", Path: "/api/", Service: "backend"},
 			}
-		}, at(500), 129},
+		}, at(500), 129, []string{`access_log "/tmp/access.log" "combined";`}},
 	}
 }
 
@@ -72,7 +73,7 @@ func (c renderCase) proxyFor(folder string) *Proxy {
 func TestRenderGolden(t *testing.T) {
 	for _, c := range renderCases() {
 		t.Run(c.name, func(t *testing.T) {
-			files, err := c.proxyFor("/srv/cutover").Render(c.split, c.number)
+			files, err := c.proxyFor("/srv/cutover").Render(c.split, c.number, c.logs)
 			require.NoError(t, err)
 			for _, f := range files {
 				path := filepath.Join("testdata", "render", c.name, f.Name)
@@ -96,7 +97,7 @@ func TestRenderIsAcceptedByNginx(t *testing.T) {
 			folder := t.TempDir()
 			p := c.proxyFor(folder)
 			require.NoError(t, p.makeRoot())
-			require.NoError(t, p.stage(c.split, c.number))
+			require.NoError(t, p.stage(c.split, c.number, c.logs))
 			server := ""
 			if len(p.options.Routes) == 0 {
 				server = fmt.Sprintf("server { listen 127.0.0.1:18092; include %s/server.conf; location / { proxy_pass http://$cutover_%s_%s; } }",
@@ -113,7 +114,7 @@ func TestRenderIsAcceptedByNginx(t *testing.T) {
 
 func TestGenerationDescribesItself(t *testing.T) {
 	for _, c := range renderCases() {
-		files, err := c.proxyFor("/srv/cutover").Render(c.split, c.number)
+		files, err := c.proxyFor("/srv/cutover").Render(c.split, c.number, c.logs)
 		require.NoError(t, err)
 		got, err := describedSplit(files)
 		require.NoError(t, err)
@@ -178,7 +179,7 @@ func TestWhatCannotBeRendered(t *testing.T) {
 		}, good, "twice"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := renderCase{adapt: c.adapt}.proxyFor("/srv/cutover").Render(c.split, 1)
+			_, err := renderCase{adapt: c.adapt}.proxyFor("/srv/cutover").Render(c.split, 1, nil)
 			require.ErrorContains(t, err, c.says)
 		})
 	}
