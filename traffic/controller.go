@@ -126,6 +126,9 @@ type report struct {
 // first: a cutback is idempotent and must not wait for a disk.
 func (l *loop) take(s State, m Message) State {
 	e := m.Event
+	if e.Rollout == 0 && s.Open != nil {
+		e.Rollout = s.Open.ID
+	}
 	next := Next(s, e)
 	if sameButNumbers(s, next) {
 		l.tell(s, next, e)
@@ -151,7 +154,7 @@ func (l *loop) record(s, next State, e Event) (Event, State) {
 	if err == nil || s.Phase() == CuttingBack || next.Phase() == CuttingBack {
 		return e, next
 	}
-	failed := Event{Kind: JournalFailed, At: e.At, Why: fmt.Sprintf("nothing goes up without a journal: %v", err)}
+	failed := Event{Kind: JournalFailed, At: e.At, Rollout: e.Rollout, Why: fmt.Sprintf("nothing goes up without a journal: %v", err)}
 	back := Next(s, failed)
 	if back.Phase() != CuttingBack {
 		return e, next
@@ -191,9 +194,6 @@ func (l *loop) fold(s State, b verdict.Batch) State {
 
 func (l *loop) judge(s State, now time.Time) State {
 	e := Event{Kind: Judged, At: now}
-	if s.Open != nil {
-		e.Rollout = s.Open.ID
-	}
 	if l.following {
 		l.Judge.Advance(now)
 		result := l.Judge.Result()

@@ -4,7 +4,7 @@
 //	                         │          │          │              │             │                              │   │
 //	                         └──────────┴──────────┴──────────────┴─────────────┴────► cutting-back ◄──────────┘   │
 //	                                                                                      │                        ▼
-//	                                     reverted · held · aborted · refused · failed ◄───┴──── (cutback) ──── accepted
+//	                                    reverted · held · aborted · declined · failed ◄───┴──── (cutback) ──── accepted
 //	                                                                                                               │
 //	                                                                          idle ◄── finishing ◄── keep_warm over┘
 //

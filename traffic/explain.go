@@ -58,6 +58,8 @@ func Doing(s State, now time.Time) string {
 	switch r.Phase {
 	case Waiting:
 		return fmt.Sprintf("%s waits for `cutover approve` before %s", r.Name(), r.waitsFor())
+	case Shifting:
+		return fmt.Sprintf("%s goes from %s to %s for %v", r.Name(), r.Actual, r.Wanted, age(now, r.Entered))
 	case Soaking:
 		if r.Mode == HandMade {
 			return fmt.Sprintf("%s has %s by hand since %s, nobody judges it", r.Name(), r.Actual, clock(r.Since))
@@ -84,8 +86,12 @@ func Coming(s State, now time.Time) string {
 		return "`cutover accept` to keep it, `cutover back` to undo it"
 	case r.Mode == HandMade && r.Phase == Soaking:
 		return "`cutover shift` to move on, `cutover back` to undo it"
+	case !r.BlindSince.IsZero() && r.mayCarryNow():
+		return fmt.Sprintf("cut back in %v unless evidence comes", (r.Plan.Inconclusive.After - r.blindFor(now)).Round(time.Second))
 	case r.Paused != "":
 		return "`cutover resume` goes on; a breach still reverts"
+	case r.Phase == Waiting:
+		return r.unlessApproved(now)
 	case r.Phase == Soaking:
 		return after(r, now, r.Plan.Steps[r.Step].Soak, r.nextName())
 	case r.Phase == Baking:
@@ -129,6 +135,15 @@ func (r *Rollout) waitsFor() string {
 	return r.Plan.Steps[r.Step].Weight.String()
 }
 
+// unlessApproved says what the wait for a person comes to; empty where it has no end, or has ended.
+func (r *Rollout) unlessApproved(now time.Time) string {
+	approval, _ := r.Plan.approvalAt(r.Step)
+	if approval.Within == 0 || r.Cleared >= r.Step || approval.Then == verdict.Hold {
+		return ""
+	}
+	return fmt.Sprintf("cut back in %v unless somebody approves", (approval.Within - now.Sub(r.Entered)).Round(time.Second))
+}
+
 func (r *Rollout) nextName() string {
 	if r.Step == r.Plan.last() {
 		return "the bake"
@@ -150,7 +165,7 @@ func after(r *Rollout, now time.Time, least time.Duration, next string) string {
 	if wait < 0 {
 		return sentence
 	}
-	return fmt.Sprintf("%s; undecided in %v more: %s", sentence, wait, r.Plan.Inconclusive.Then)
+	return fmt.Sprintf("%s; still undecided in %v: %s", sentence, wait, r.Plan.Inconclusive.Then)
 }
 
 func evidence(v verdict.Result) string {

@@ -70,6 +70,9 @@ func open(s State, e Event) State {
 	if o.Mode == HandMade {
 		r.Phase, r.Wanted = Ready, o.Target
 	}
+	if o.Previous != "" && o.Previous != s.Releases[o.Stable].Tag {
+		s = s.runs(o.Stable, &Release{Tag: o.Previous})
+	}
 	s.Stable, s.LastID, s.Open = o.Stable, r.ID, &r
 	return s
 }
@@ -226,6 +229,7 @@ func (s *State) accept(e Event, how How) {
 	r := s.Open
 	r.leaveStep(e, how)
 	r.Ending, r.Why, r.Holding, r.Paused = Promoted, string(how), "", ""
+	*s = s.runs(r.Candidate(), &r.Release)
 	s.Stable = r.Candidate()
 	r.enter(Accepted, e)
 }

@@ -47,6 +47,7 @@ var places = map[string]string{
 	"waiting(start)":   "asking start; at preparing",
 	"waiting(0)":       "asking 5; at ready; checked",
 	"waiting(1)":       "asking 20; at soaking(0); +10m judged pass",
+	"asked in time":    "asking 20/2h/back; at soaking(0); +10m judged pass",
 	"hand-made":        "at idle; opened hand-made v1.4.0 20",
 	"shifting by hand": "at hand-made; checked",
 	"20 by hand":       "at shifting by hand; raised 20",
