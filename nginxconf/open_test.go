@@ -162,7 +162,7 @@ func TestOddTagsSurviveNginx(t *testing.T) {
 	eventually(t, func() bool {
 		var line struct{ Env, Release, Color string }
 		return firstLine(r.options.AccessLog, &line) == nil && line.Env == r.options.Env && line.Release == odd[traffic.Blue] && line.Color == "blue"
-	}, func() string { text, _ := os.ReadFile(r.options.AccessLog); return fmt.Sprintf("%s", text) })
+	}, func() string { text, _ := os.ReadFile(r.options.AccessLog); return string(text) })
 }
 
 // A site that cutover renders whole needs one include line of the user.

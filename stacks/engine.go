@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	cerrdefs "github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
@@ -115,7 +116,7 @@ func (e *Engine) inspectAll(ctx context.Context, all []container.Summary) ([]box
 	var found []box
 	for _, one := range all {
 		b, err := e.inspect(ctx, one.ID)
-		if client.IsErrNotFound(err) {
+		if cerrdefs.IsNotFound(err) {
 			continue // gone since the list was made
 		}
 		if err != nil {
@@ -176,7 +177,7 @@ func (e *Engine) image(ctx context.Context, reference string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	answer, err := e.docker.ImageInspect(ctx, reference)
-	if client.IsErrNotFound(err) {
+	if cerrdefs.IsNotFound(err) {
 		return "", nil
 	}
 	if err != nil {
@@ -207,7 +208,7 @@ func (e *Engine) publisher(ctx context.Context, address string) (string, error) 
 func (e *Engine) stop(ctx context.Context, b box) error {
 	ctx, cancel := context.WithTimeout(ctx, b.grace+askTimeout)
 	defer cancel()
-	if err := e.docker.ContainerStop(ctx, b.ID, container.StopOptions{}); err != nil && !client.IsErrNotFound(err) {
+	if err := e.docker.ContainerStop(ctx, b.ID, container.StopOptions{}); err != nil && !cerrdefs.IsNotFound(err) {
 		return e.fault("stop "+b.Name, err)
 	}
 	return nil

@@ -17,8 +17,7 @@ type model struct {
 	// lines are all that were ever acknowledged, whether they are whole still or not.
 	lines []modelLine
 	// begin is the number of lines that are rotated away.
-	begin   int
-	rotated []string
+	begin int
 }
 
 type modelLine struct {

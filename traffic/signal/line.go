@@ -75,11 +75,12 @@ func parseEntry(line []byte) (entry, bool) {
 
 // attempts appends the samples of the line; false, with nothing to be used, when the lists do not belong together.
 func (e entry) attempts(arms Addresses, into []verdict.Sample) ([]verdict.Sample, bool) {
+	addresses, answers := e.addresses, e.answers
 	for more := true; more; {
 		var address, answer []byte
 		var moreAnswers bool
-		address, e.addresses, more = e.addresses.cut()
-		answer, e.answers, moreAnswers = e.answers.cut()
+		address, addresses, more = addresses.cut()
+		answer, answers, moreAnswers = answers.cut()
 		status, answered := parseStatus(answer)
 		if more != moreAnswers || !answered && len(answer) > 0 && string(answer) != "-" {
 			return into, false

@@ -195,7 +195,7 @@ func (e *evidence) needed(perCandidate float64) int64 {
 // heaviest names the rule that carries most of the evidence against the candidate.
 func (e *evidence) heaviest() string {
 	if errors, _, ceiling := e.logParts(); ceiling > errors {
-		return ruleCeiling
+		return RuleCeiling
 	}
-	return ruleErrors
+	return RuleErrors
 }

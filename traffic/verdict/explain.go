@@ -7,32 +7,16 @@ import (
 	"time"
 )
 
-// What a Result's Rule can be.
-const (
-	ruleErrors            = "errors"
-	ruleCeiling           = "ceiling"
-	ruleTotalFailure      = "total-failure"
-	ruleSevere            = "severe"
-	ruleEvidence          = "evidence"
-	ruleSoak              = "soak"
-	ruleBaselineUnhealthy = "baseline-unhealthy"
-	ruleSuspicion         = "suspicion"
-	ruleCandidateSilent   = "candidate-silent"
-	ruleSilence           = "silence"
-	ruleLag               = "lag"
-	ruleFault             = "fault"
-)
-
 func (j *Judge) failedReason(rule string, r Result) string {
 	strength := fmt.Sprintf("(evidence %s, revert at %s)", odds(r.LogM), odds(-math.Log(j.evidence.tuning.falseRevert)))
 	switch rule {
-	case ruleTotalFailure:
+	case RuleTotalFailure:
 		return fmt.Sprintf("the candidate's last %s requests all failed, within %s%s",
 			count(j.total.run), span(j.clock.latest.since(j.total.since)), meanwhile(j.total.witness))
-	case ruleSevere:
+	case RuleSevere:
 		return fmt.Sprintf("candidate failed %s within %s%s",
 			ofRequests(j.severe.candidate), span(j.clock.latest.since(j.severe.since)), meanwhile(j.severe.witness))
-	case ruleCeiling:
+	case RuleCeiling:
 		return fmt.Sprintf("%s%s: above the %s that it may never fail, beyond chance %s",
 			rates(r), j.whole(r), Fraction(j.evidence.ceiling.limit), strength)
 	}

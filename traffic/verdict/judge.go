@@ -141,9 +141,9 @@ func (j *Judge) observe(s Sample, now moment) {
 	total, severe := j.total.observe(at, s, j.share), j.severe.observe(at, s, j.share)
 	switch {
 	case total && !j.baselineOver():
-		j.convict(ruleTotalFailure)
+		j.convict(RuleTotalFailure)
 	case severe && !j.baselineOver():
-		j.convict(ruleSevere)
+		j.convict(RuleSevere)
 	default:
 		j.closeDue(at)
 	}
@@ -249,27 +249,29 @@ func (j *Judge) standing(r Result) (Decision, string, string) {
 	quiet := now.since(max(j.lastLine, j.shifted))
 	switch {
 	case j.share == 0:
-		return Undecided, ruleEvidence, "the candidate has no share of the traffic"
+		return Undecided, RuleEvidence, "the candidate has no share of the traffic"
 	case j.fault != "":
-		return Blind, ruleFault, "no evidence can be read: " + j.fault
+		return Blind, RuleFault, "no evidence can be read: " + j.fault
 	case quiet >= silentAfter:
-		return Blind, ruleSilence, silenceReason(quiet)
+		return Blind, RuleSilence, silenceReason(quiet)
 	case j.behind > lagLimit:
-		return Undecided, ruleLag, lagReason(j.behind)
+		return Undecided, RuleLag, lagReason(j.behind)
 	case float64(j.unanswered)*j.share >= expectedCandidates:
-		return Undecided, ruleCandidateSilent, j.candidateSilentReason()
+		return Undecided, RuleCandidateSilent, j.candidateSilentReason()
 	case now < j.countFrom:
-		return Undecided, ruleSoak, warmUpReason(j.countFrom.since(now))
+		return Undecided, RuleNothing, warmUpReason(j.countFrom.since(now))
+	case r.Candidate.Requests == 0:
+		return Undecided, RuleNothing, evidenceReason(r)
 	case now < j.unhealthyUntil:
-		return Undecided, ruleBaselineUnhealthy, j.unhealthyReason(r)
+		return Undecided, RuleBaselineUnhealthy, j.unhealthyReason(r)
 	case e.suspicious():
-		return Undecided, ruleSuspicion, j.suspicionReason(r)
+		return Undecided, RuleSuspicion, j.suspicionReason(r)
 	case !e.assured():
-		return Undecided, ruleEvidence, evidenceReason(r)
+		return Undecided, RuleEvidence, evidenceReason(r)
 	case e.decide() != Passed:
-		return Undecided, ruleSoak, j.soakReason(r)
+		return Undecided, RuleSoak, j.soakReason(r)
 	}
-	return Passed, ruleErrors, j.passedReason(r)
+	return Passed, RuleErrors, j.passedReason(r)
 }
 
 // convict latches the failure with the numbers of its moment.

@@ -75,7 +75,7 @@ func TestResults(t *testing.T) {
 	}{
 		{"no share yet", func(f *feed) { f.serve(time.Minute, 100, 0, 0) }, Undecided, "evidence", "the candidate has no share of the traffic"},
 		{"share taken away", func(f *feed) { f.shift(0.05).serve(time.Second, 100, 0, 0).shift(0) }, Undecided, "evidence", "no share"},
-		{"a fresh share", func(f *feed) { f.shift(0.05) }, Undecided, "evidence", "no candidate request counted yet, about 780 clean ones needed"},
+		{"a fresh share", func(f *feed) { f.shift(0.05) }, Undecided, "nothing", "no candidate request counted yet, about 780 clean ones needed"},
 		{"too little evidence", func(f *feed) { f.shift(0.05).serve(10*time.Second, 100, 0, 0) }, Undecided, "evidence",
 			"candidate fails 0% of requests (0 of 50), stable 0% (0 of 950): too little to tell, 50 of about 780 clean candidate requests needed"},
 		{"enough evidence too early", func(f *feed) { f.shift(0.5).serve(59*time.Second, 500, 0, 0) }, Undecided, "soak", "counted for only 59s of 60s"},
@@ -103,15 +103,15 @@ func TestResults(t *testing.T) {
 		{"silence", func(f *feed) { f.shift(0.05).serve(time.Second, 100, 0, 0).idle(18 * time.Second) }, Blind, "silence",
 			"no request was logged for 18s: no traffic reaches nginx, or its access log is not written"},
 		{"silence from the start", func(f *feed) { f.shift(0.05).idle(15 * time.Second) }, Blind, "silence", "for 15s"},
-		{"not yet silence", func(f *feed) { f.shift(0.05).idle(14 * time.Second) }, Undecided, "evidence", ""},
+		{"not yet silence", func(f *feed) { f.shift(0.05).idle(14 * time.Second) }, Undecided, "nothing", ""},
 		{"lag", func(f *feed) { f.shift(0.05).Fold(Batch{Now: f.now.Add(6 * time.Second), Behind: 6 * time.Second}) }, Undecided, "lag",
 			"the reading of the log is 6s behind its writing, at most 5s will do"},
-		{"a little lag", func(f *feed) { f.shift(0.05).Fold(Batch{Now: f.now.Add(5 * time.Second), Behind: 5 * time.Second}) }, Undecided, "evidence", ""},
+		{"a little lag", func(f *feed) { f.shift(0.05).Fold(Batch{Now: f.now.Add(5 * time.Second), Behind: 5 * time.Second}) }, Undecided, "nothing", ""},
 		{"fault", func(f *feed) { f.shift(0.05).Fold(Batch{Fault: "open shop.log: permission denied"}) }, Blind, "fault",
 			"no evidence can be read: open shop.log: permission denied"},
 		{"silent candidate", func(f *feed) { f.shift(0.05).only(Baseline, 280) }, Undecided, "candidate-silent",
 			"no request of the candidate was logged while stable had 280, at a share of 5%: its requests hang, or are not sent to it"},
-		{"not yet a silent candidate", func(f *feed) { f.shift(0.05).only(Baseline, 279) }, Undecided, "evidence", ""},
+		{"not yet a silent candidate", func(f *feed) { f.shift(0.05).only(Baseline, 279) }, Undecided, "nothing", ""},
 		{"a candidate that falls silent", func(f *feed) { f.shift(0.5).serve(70*time.Second, 500, 0, 0).only(Baseline, 28) }, Undecided, "candidate-silent", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -149,7 +149,7 @@ func TestWarmUpIsNotCountedButSeen(t *testing.T) {
 	f := newFeed(DefaultConfig(), 1).shift(0.5).serve(9*time.Second, 300, 0.3, 0)
 	r := f.Result()
 	require.Equal(t, "warming up, nothing is counted for another 1s", r.Reason)
-	require.Equal(t, "soak", r.Rule)
+	require.Equal(t, "nothing", r.Rule)
 	require.Zero(t, r.Candidate.Requests)
 	require.Zero(t, r.LogM, "a cold start is no evidence")
 	f.serve(30*time.Second, 300, 0, 0)
@@ -216,7 +216,7 @@ func TestSwappedColorsInASharedOutage(t *testing.T) {
 				other.Fold(Batch{Samples: []Sample{s}, Now: at})
 			}
 			for _, j := range []*Judge{one, other} {
-				require.Equal(t, ruleBaselineUnhealthy, j.Result().Rule, "rate %v, seed %d: %s", rate, seed, j.Result().Reason)
+				require.Equal(t, RuleBaselineUnhealthy, j.Result().Rule, "rate %v, seed %d: %s", rate, seed, j.Result().Reason)
 			}
 		}
 	}

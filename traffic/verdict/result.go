@@ -23,6 +23,7 @@ const (
 	RuleCeiling           = "ceiling"
 	RuleTotalFailure      = "total-failure"
 	RuleSevere            = "severe"
+	RuleNothing           = "nothing"  // undecided because not one request of the candidate was counted at this step
 	RuleEvidence          = "evidence" // undecided only for lack of requests
 	RuleSoak              = "soak"     // undecided only for lack of time
 	RuleBaselineUnhealthy = "baseline-unhealthy"
