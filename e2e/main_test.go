@@ -2,18 +2,25 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"cutover/e2e/images"
 )
 
-// image is the name of the releases' images.
-const image = "cutover-e2e"
+const (
+	// image is the name of the releases' images.
+	image = "cutover-e2e"
+	// together is how many scenes are played at the same time. Most of a scene is waiting, and a third of two cores is what one
+	// needs; much more than that on a larger machine, and the engine would have no network left to give.
+	together = 3
+)
 
 // The releases of all scenes. Each stage begins with first on blue.
 var (
@@ -68,6 +75,10 @@ func play(ctx context.Context, m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { _ = images.Remove(ctx, image, releases) }()
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(together)); err != nil {
+		return 1, err
+	}
 	return m.Run(), nil
 }
 

@@ -57,10 +57,10 @@ add_bridge() {
 
 # stop_daemon first removes what the command left in it: a stopped daemon leaves the bridges of its networks to the host.
 stop_daemon() {
-	local left
-	if [ -n "$daemon" ] && left=$(timeout 20 docker ps --all --quiet 2>/dev/null); then
-		if [ -n "$left" ]; then timeout 60 docker rm --force $left >/dev/null; fi
-		timeout 20 docker network prune --force >/dev/null
+	local left own=unix://$run/docker.sock # named each time: this must never reach another engine
+	if [ -n "$daemon" ] && left=$(timeout 20 docker --host "$own" ps --all --quiet 2>/dev/null); then
+		if [ -n "$left" ]; then timeout 60 docker --host "$own" rm --force $left >/dev/null; fi
+		timeout 20 docker --host "$own" network prune --force >/dev/null
 	fi
 	if [ -n "$daemon" ]; then
 		kill -TERM "$daemon" 2>/dev/null

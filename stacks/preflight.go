@@ -59,7 +59,10 @@ func (c *Compose) readable() error {
 	for i, name := range names {
 		f, err := os.Open(c.path(name))
 		if err != nil {
-			return &traffic.Fault{Kind: traffic.Usage, Err: fmt.Errorf("%s: %w", where[i], err)}
+			return &traffic.Fault{
+				Kind: traffic.Usage, Err: fmt.Errorf("%s: %w", where[i], err),
+				Hint: "Correct it in cutover.yaml (its paths hang on its own folder), or make the file readable for you.",
+			}
 		}
 		f.Close()
 	}

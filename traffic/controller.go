@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +32,9 @@ type Controller struct {
 	// Inbox brings what people, signals and other processes ask; may be nil, and may be closed.
 	Inbox <-chan Message
 	Now   func() time.Time
+	// FinishPatience bounds the wait for connections that still hang on the old release; zero means 30 s. What could not be
+	// finished then is tried again later.
+	FinishPatience time.Duration
 	// Tell is called after each event, from the goroutine of Run; may be nil.
 	Tell func(before, after State, e Event)
 }
@@ -46,7 +50,7 @@ const (
 	tick = time.Second
 	// cutPatience bounds the proof of a cutback. The cutback itself is one rename and waits for nothing.
 	cutPatience = 15 * time.Second
-	// finishPatience bounds the wait for connections that still hang on the old release. To finish is tried again later.
+	// finishPatience is Controller.FinishPatience where that is zero.
 	finishPatience = 30 * time.Second
 )
 
@@ -324,7 +328,7 @@ func (l *loop) act(ctx context.Context, a Action) Event {
 	case HandOver:
 		return outcome(Event{Kind: HandedOver}, HandedOver, l.Stacks.HandOver(ctx, a.Color, a.Tag))
 	case Finish:
-		ctx, cancel := context.WithTimeout(ctx, finishPatience)
+		ctx, cancel := context.WithTimeout(ctx, cmp.Or(l.FinishPatience, finishPatience))
 		defer cancel()
 		live, err := l.Router.Finish(ctx, a.Split)
 		return outcome(Event{Kind: Finished, Live: &live}, FinishFailed, err)
@@ -342,7 +346,11 @@ func outcome(good Event, bad EventKind, err error) Event {
 	if errors.Is(err, ErrCut) {
 		return Event{Kind: CutSeen, Why: err.Error()}
 	}
-	return Event{Kind: bad, Why: err.Error(), Fault: KindOf(err)}
+	e := Event{Kind: bad, Why: err.Error()}
+	if f, ok := errors.AsType[*Fault](err); ok {
+		e.Fault, e.Hint, e.Detail = f.Kind, f.Hint, f.Detail
+	}
+	return e
 }
 
 // sameButNumbers tells that an event changed nothing worth a line in the journal: the judge's counts alone do not.

@@ -64,7 +64,11 @@ type Event struct {
 	// Why is a sentence for people.
 	Why string `json:"why,omitempty"`
 	// Fault classes a failure.
-	Fault   Kind            `json:"fault,omitempty"`
+	Fault Kind `json:"fault,omitempty"`
+	// Hint and Detail are the fault's, for who watches: what to do next, and somebody else's output. They stay out of the
+	// journal: nobody knows what stands in a container's last words.
+	Hint    string          `json:"-"`
+	Detail  []string        `json:"-"`
 	Color   Color           `json:"color,omitempty"`
 	Weight  Weight          `json:"weight,omitzero"`
 	Release *Release        `json:"release,omitempty"`

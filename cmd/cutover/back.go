@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -18,28 +20,40 @@ import (
 )
 
 const backHelp = `
-Returns all traffic to the stable release NOW, by one rename: no question, no lock, no nginx -t, no reload. It works with the engine
-dead, the disk full, the journal torn, cutover.yaml broken, nginx's configuration broken by somebody else, and the promoter hung.
+Returns all traffic to the stable release NOW, by one rename: no question, no
+lock, no nginx -t, no reload. It works with the engine dead, the disk full,
+the journal torn, cutover.yaml broken, nginx's configuration broken by
+somebody else, and the promoter hung.
 
-While a rollout is open it goes to stable. After a promotion, while the old stack is warm, it goes to the previous release, which is
-stable again. Repeated it says since when. With nothing warm it exits 4 and prints the rollback to type. The last line is the truth.
+While a rollout is open it goes to stable. After a promotion, while the old
+stack is warm, it goes to the previous release, which is stable again.
+Repeated it says since when. With nothing warm it exits 4 and prints what to
+type instead. The last line is the truth.
+
+Without cutover.yaml it takes --app and --dir, or the only app that there is.
 
 EXAMPLES
    cutover back
-   cutover back --app shop --why 'checkout is slow'     # from anywhere, without cutover.yaml
+   cutover back --why 'checkout is slow'
+   cutover back --app shop --dir /etc/nginx/cutover     # from anywhere
 
 EXIT CODES
-   0 done, or done before · 4 nothing to go back to · 11 done, but nginx could not prove it`
+   0 done, or done before · 4 nothing to go back to ·
+   11 done, but nginx could not prove it`
+
+// backColumns is how wide the screen of whoever is called at night may be.
+const backColumns = 40
 
 func (i *invocation) backCommand() *cli.Command {
 	return i.command(commandSpec{
-		name: "back", usage: "cut back to stable NOW: no arguments, no questions", help: backHelp,
+		name: "back", usage: "cut back to stable NOW: no questions, no dependencies", help: backHelp,
 		flags: []cli.Flag{
-			&cli.StringFlag{Name: "app", Usage: "the app's `NAME`; left out: cutover.yaml's, or the only one there is"},
-			&cli.StringFlag{Name: "dir", Usage: "the `FOLDER` nginx.dir; left out: cutover.yaml's, or " + nginxconf.DefaultConfig().Dir},
+			&cli.StringFlag{Name: "app", Usage: "the app's `NAME`, if not cutover.yaml's"},
+			&cli.StringFlag{Name: "dir", Usage: "the `FOLDER` nginx.dir, if not cutover.yaml's"},
 			&cli.StringFlag{Name: "why", Usage: "a `SENTENCE` for the history"},
 		},
 		run: func(c *cli.Context) error {
+			i.out.columns = backColumns
 			root, err := i.findRoot(c)
 			if err != nil {
 				return err
@@ -52,68 +66,101 @@ func (i *invocation) backCommand() *cli.Command {
 // back acts first: nothing stands before the rename. What follows tells people and the journal, and may all fail.
 func (i *invocation) back(ctx context.Context, c *cli.Context, root string) error {
 	outcome, err := nginxconf.Back(ctx, root, i.now)
-	o := i.out
-	for _, id := range outcome.Cut {
-		o.line("back: rollout %s cut in %v", id, outcome.Took.Round(10*time.Microsecond))
+	doc := backDocument{
+		Result: "back", Cut: outcome.Cut, Already: outcome.Already, Since: outcome.Since, Stable: outcome.Color, Release: outcome.Tag,
+		TookMS: float64(outcome.Took.Microseconds()) / 1000, Truth: heard(outcome),
 	}
-	switch {
-	case outcome.NothingWarm:
-		return nothingWarm(outcome)
-	case outcome.Already && err == nil:
-		o.line("already back since %s", outcome.Since.Local().Format(time.TimeOnly))
+	if doc.Live = &outcome.Live; outcome.Live.At.IsZero() {
+		doc.Live = nil
 	}
-	why := orElse(c.String("why"), "`cutover back` by "+i.actor)
+	i.tellCut(outcome)
+	dir, unknown := i.stateOf(c, root)
 	if len(outcome.Cut) > 0 {
-		if journaled := i.writeDown(ctx, c, root, outcome, why); journaled != nil {
-			_, _ = fmt.Fprintf(o.stderr, "not journaled yet: %v\n", journaled)
+		if journaled := i.writeDown(ctx, root, dir, unknown, outcome.Cut, orElse(c.String("why"), "`cutover back` by "+i.actor)); journaled != nil {
+			i.out.aside("not journaled yet: %v", journaled)
 		}
 	}
+	if outcome.NothingWarm {
+		doc.Result, err = "nothing-warm", nothingWarm(outcome, root)
+	}
 	if err != nil {
-		return err
+		i.out.explain(err)
+		f := failureOf(err)
+		doc.Error, doc.Kind, doc.Hint, doc.Exit = f.Error, f.Kind, f.Hint, f.Exit
 	}
-	truth := fmt.Sprintf("%s %s 100 %% (proven %s)", outcome.Color, outcome.Tag, outcome.Live.At.Local().Format(time.TimeOnly))
-	if o.format == forScripts {
-		o.document(backDocument{
-			Result: "back", Cut: outcome.Cut, Already: outcome.Already, Since: outcome.Since, Stable: outcome.Color, Release: outcome.Tag,
-			TookMS: float64(outcome.Took.Microseconds()) / 1000, Live: outcome.Live, Truth: truth,
-		})
+	i.out.result(doc)
+	i.out.line("%s", doc.Truth)
+	if len(outcome.Cut) > 0 && unknown == nil {
+		i.conclude(ctx, c, dir)
 	}
-	o.line("%s", truth)
+	if err != nil {
+		return &toldError{doc.Exit}
+	}
 	return nil
 }
 
 // backDocument is what `back --json` prints.
 type backDocument struct {
+	// Result is back, also where there was nothing left to do (Already), or nothing-warm.
 	Result  string              `json:"result"`
+	Exit    int                 `json:"exit"`
 	Cut     []traffic.RolloutID `json:"cut"`
 	Already bool                `json:"already"`
 	Since   time.Time           `json:"since,omitzero"`
 	Stable  traffic.Color       `json:"stable"`
 	Release string              `json:"release"`
-	// TookMS is how long the renames took, in milliseconds; the proof comes after them.
-	TookMS float64      `json:"took_ms"`
-	Live   traffic.Live `json:"live"`
-	Truth  string       `json:"truth"`
+	// TookMS is how long the renames and the proof took, in milliseconds.
+	TookMS float64       `json:"took_ms"`
+	Live   *traffic.Live `json:"live,omitempty"`
+	Truth  string        `json:"truth"`
+	Error  string        `json:"error,omitempty"`
+	Kind   string        `json:"kind,omitempty"`
+	Hint   string        `json:"hint,omitempty"`
 }
 
-func nothingWarm(outcome nginxconf.Outcome) error {
-	rollback := "cutover rollback --tag TAG"
-	if previous := outcome.Card.Previous; previous != "" {
-		rollback = "cutover rollback --tag " + previous
+func (i *invocation) tellCut(outcome nginxconf.Outcome) {
+	for _, id := range outcome.Cut {
+		i.out.line("back: rollout %s cut in %v", id, outcome.Took.Round(10*time.Microsecond))
+	}
+	if outcome.Already {
+		i.out.line("already back since %s", outcome.Since.Local().Format(time.TimeOnly))
+	}
+}
+
+// heard is the last line: who has the traffic, and whether nginx said so.
+func heard(outcome nginxconf.Outcome) string {
+	who := spaced(orElse(string(outcome.Color), "stable"), outcome.Tag, "100 %")
+	if outcome.Live.At.IsZero() {
+		return who + " (NOT proven)"
+	}
+	return fmt.Sprintf("%s (proven %s)", who, outcome.Live.At.Local().Format(time.TimeOnly))
+}
+
+func nothingWarm(outcome nginxconf.Outcome, root string) error {
+	if outcome.Card.App == "" {
+		f := &traffic.Fault{Kind: traffic.Policy, Err: fmt.Errorf("nothing to go back to: %s has had no rollout", root)}
+		if _, err := os.Stat(root); err != nil {
+			f.Err = fmt.Errorf("nothing to go back to: there is no %s", root)
+			f.Hint = "Is another app or folder meant? `cutover back --app NAME --dir FOLDER`"
+		}
+		return f
 	}
 	return &traffic.Fault{
-		Kind: traffic.Policy, Err: fmt.Errorf("nothing warm to go back to: %s %s is stable", outcome.Color, outcome.Tag),
-		Hint: fmt.Sprintf("An older release comes back with:\n%s", rollback),
+		Kind: traffic.Policy, Err: errors.New("nothing warm to go back to"),
+		Hint: "An older release comes back with:\ncutover rollback --tag " + orElse(outcome.Card.Previous, "TAG"),
 	}
 }
 
-// writeDown puts the cutback into the journal and, where nobody carries the rollout any more, ends it there.
-// What cannot be journaled is left in the cut folder, for the next writer.
-func (i *invocation) writeDown(ctx context.Context, c *cli.Context, root string, outcome nginxconf.Outcome, why string) error {
+// writeDown puts the cutback into the journal. What cannot be journaled is left in the cut folder, for the next writer.
+func (i *invocation) writeDown(ctx context.Context, root, dir string, unknown error, cut []traffic.RolloutID, why string) error {
 	var failed []error
-	for _, id := range outcome.Cut {
+	for _, id := range cut {
 		e := traffic.Event{Kind: traffic.CutSeen, At: i.now(), Rollout: id, By: i.actor, Why: why}
-		if err := i.journalCut(ctx, c, root, e); err != nil {
+		err := unknown
+		if err == nil {
+			err = i.journalCut(ctx, dir, e)
+		}
+		if err != nil {
 			text, _ := json.Marshal(e) // plain data
 			failed = append(failed, err, nginxconf.Fence{Root: root}.WriteWhy(id, text))
 		}
@@ -121,44 +168,32 @@ func (i *invocation) writeDown(ctx context.Context, c *cli.Context, root string,
 	return errors.Join(failed...)
 }
 
-func (i *invocation) journalCut(ctx context.Context, c *cli.Context, root string, e traffic.Event) error {
-	dir, err := i.stateOf(c, root)
-	if err != nil {
-		return err
-	}
+func (i *invocation) journalCut(ctx context.Context, dir string, e traffic.Event) error {
 	j, err := journal.Open(dir, i.now)
 	if err != nil {
 		return err
 	}
-	if _, err := j.Append(ctx, e.Rollout.String(), i.actor, e); err != nil {
-		return err
-	}
-	return i.concludeBack(ctx, c, dir)
+	_, err = j.Append(ctx, e.Rollout.String(), i.actor, e)
+	return err
 }
 
-// concludeBack ends the rollout in the journal where no promoter does; a configuration that is broken leaves that to the next command.
-func (i *invocation) concludeBack(ctx context.Context, c *cli.Context, dir string) error {
+// conclude ends the rollout in the journal where no promoter does, and hands its workers back. People have their answer already, so
+// it is silent; whatever keeps it from this leaves it to the next command.
+func (i *invocation) conclude(ctx context.Context, c *cli.Context, dir string) {
 	if _, held, err := journal.Holding(dir); held || err != nil {
-		return nil
+		return
 	}
-	s, err := i.open(flagOf(c, "config"), flagOf(c, "env"))
+	quiet := *i
+	quiet.out = &output{stdout: io.Discard, stderr: io.Discard, now: i.now}
+	s, err := quiet.open(i.configOf(c), i.environmentOf(c))
 	if err != nil {
-		return nil
+		return
 	}
 	defer s.close()
-	if err := s.hold(ctx, 0); err != nil || s.state.Phase() != traffic.CuttingBack {
-		return nil
+	if err := s.hold(ctx, 0); err == nil && s.state.Phase() == traffic.CuttingBack {
+		s.carry(ctx, nil)
 	}
-	quiet := *s.out
-	quiet.format = forScripts
-	s.out = &quiet
-	quiet.stderr = discard{}
-	return s.carry(ctx, nil)
 }
-
-type discard struct{}
-
-func (discard) Write(b []byte) (int, error) { return len(b), nil }
 
 // cutSeenOf reads what writeDown left in a cut folder.
 func cutSeenOf(text []byte) (traffic.Event, bool) {
@@ -172,11 +207,11 @@ func (i *invocation) stateOf(c *cli.Context, root string) (string, error) {
 	if card, err := nginxconf.ReadCard(root); err == nil && card.State != "" {
 		return card.State, nil
 	}
-	path, err := findConfig(flagOf(c, "config"), i.dir)
+	path, err := findConfig(i.configOf(c), i.dir)
 	if err != nil {
 		return "", err
 	}
-	config, err := loadConfig(path, flagOf(c, "env"))
+	config, err := loadConfig(path, i.environmentOf(c))
 	return filepath.Join(config.State, config.App), err
 }
 
@@ -190,9 +225,9 @@ var (
 // app that has a back.json is meant.
 func (i *invocation) findRoot(c *cli.Context) (string, error) {
 	app, dir := c.String("app"), c.String("dir")
-	if path, err := findConfig(flagOf(c, "config"), i.dir); err != nil {
+	if path, err := findConfig(i.configOf(c), i.dir); err != nil {
 		// no hint
-	} else if config, err := loadConfig(path, flagOf(c, "env")); err == nil {
+	} else if config, err := loadConfig(path, i.environmentOf(c)); err == nil {
 		app, dir = orElse(app, config.App), orElse(dir, config.Nginx.Dir)
 	} else {
 		text, _ := os.ReadFile(path) // an unreadable one hints at nothing
@@ -203,18 +238,26 @@ func (i *invocation) findRoot(c *cli.Context) (string, error) {
 			dir = string(found[1]) + string(found[2])
 		}
 	}
-	if dir == "" {
-		dir = nginxconf.DefaultConfig().Dir
-	}
+	dir = absolute(orElse(dir, nginxconf.DefaultConfig().Dir), i.dir)
 	if app != "" {
 		return filepath.Join(dir, app), nil
 	}
-	cards, err := filepath.Glob(filepath.Join(dir, "*", "back.json"))
-	if err != nil || len(cards) != 1 {
+	cards, _ := filepath.Glob(filepath.Join(dir, "*", "back.json")) // a folder that no pattern can name holds none
+	switch len(cards) {
+	case 0:
 		return "", &traffic.Fault{
-			Kind: traffic.Usage, Err: fmt.Errorf("which app is meant is not clear: %d of them in %s", len(cards), dir),
-			Hint: "Say `cutover back --app NAME`, with --dir where nginx.dir is another folder.",
+			Kind: traffic.Usage, Err: fmt.Errorf("which app is meant? %s holds none", dir),
+			Hint: "`cutover back --app NAME --dir FOLDER`, FOLDER being nginx.dir",
 		}
+	case 1:
+		return filepath.Dir(cards[0]), nil
 	}
-	return filepath.Dir(cards[0]), nil
+	var apps []string
+	for _, card := range cards {
+		apps = append(apps, filepath.Base(filepath.Dir(card)))
+	}
+	return "", &traffic.Fault{
+		Kind: traffic.Usage, Err: fmt.Errorf("which app is meant? %s holds %s", dir, strings.Join(apps, ", ")),
+		Hint: "`cutover back --app " + apps[0] + "`",
+	}
 }

@@ -1,19 +1,18 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"cutover/nginxconf"
 	"cutover/stacks"
@@ -60,7 +59,7 @@ func defaultConfig() Config {
 // findConfig gives the absolute path of the configuration: the one that is named, or the nearest cutover.yaml upwards.
 func findConfig(named, dir string) (string, error) {
 	if named != "" {
-		return filepath.Abs(named)
+		return absolute(named, dir), nil
 	}
 	for at := dir; ; at = filepath.Dir(at) {
 		path := filepath.Join(at, configName)
@@ -77,112 +76,147 @@ func findConfig(named, dir string) (string, error) {
 	}
 }
 
+// absolute is the path as seen from the working directory.
+func absolute(path, dir string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(dir, path)
+}
+
 // loadConfig reads the file, lays the environment's overrides over it and validates the whole. Every error is a usage fault.
 func loadConfig(path, environment string) (Config, error) {
-	c, err := readConfig(path, environment)
+	t, c, err := readConfig(path, environment)
 	if err != nil {
 		return c, &traffic.Fault{Kind: traffic.Usage, Err: err}
 	}
-	if err := c.validate(); err != nil {
-		return c, &traffic.Fault{
-			Kind: traffic.Usage, Err: fmt.Errorf("%s: %w", path, err),
-			Hint: "`cutover config` prints the merged configuration with every default.",
-		}
+	var failed []error
+	for _, err := range c.mistakes() {
+		failed = append(failed, t.locate(c.Environment, err))
+	}
+	if len(failed) > 0 {
+		return c, &traffic.Fault{Kind: traffic.Usage, Err: errors.Join(failed...)}
 	}
 	return c, nil
 }
 
-func readConfig(path, environment string) (Config, error) {
+func readConfig(path, environment string) (*tree, Config, error) {
 	c := defaultConfig()
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return c, fmt.Errorf("%s: no such file", path)
+		return nil, c, fmt.Errorf("%s: no such file", path)
 	}
 	if err != nil {
-		return c, fmt.Errorf("read configuration: %w", err)
+		return nil, c, fmt.Errorf("configuration: %w", err)
 	}
-	tree, err := parser.ParseBytes(text, 0)
+	t, err := parseTree(path, text)
 	if err != nil {
-		return c, fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, true))
+		return nil, c, err
 	}
-	if len(tree.Docs) == 0 || tree.Docs[0].Body == nil {
-		return c, fmt.Errorf("%s: is empty", path)
-	}
-	if err := decode(path, tree.Docs[0].Body, &c); err != nil {
-		return c, err
-	}
-	if environment == "" {
-		return c, nil
-	}
-	overrides, known := c.Environments[environment]
-	if !known && environment != c.Environment {
-		return c, fmt.Errorf("%s: environments: there is no %q", path, environment)
-	}
-	if known {
-		if err := decode(path, overrides, &c); err != nil {
-			return c, err
-		}
-	}
-	c.Environment = environment
-	return c, nil
+	err = t.fill(reflect.ValueOf(&c).Elem(), t.body, spot{})
+	return t, c, errors.Join(err, c.lay(t, orElse(environment, c.Environment)))
 }
 
-func decode(path string, node ast.Node, c *Config) error {
-	err := yaml.NewDecoder(&bytes.Buffer{}, yaml.Strict()).DecodeFromNode(node, c)
-	if err == nil {
+// lay puts the overrides of the environment over the configuration. Those of the others are read too, so that a mistake in them
+// does not wait for the day when they are needed.
+func (c *Config) lay(t *tree, environment string) error {
+	chosen := *c
+	chosen.Environment = environment
+	var failed []error
+	for _, name := range slices.Sorted(maps.Keys(c.Environments)) {
+		layered := *c
+		failed = append(failed, t.override(&layered, name))
+		if layered.Environment = name; name == environment {
+			chosen = layered
+		}
+	}
+	if known := c.environments(); !slices.Contains(known, environment) {
+		where := spot{}
+		if environment == c.Environment { // and not a flag's
+			where.at = t.places["environment"]
+		}
+		failed = append(failed, t.errorf(where, "there is no environment %q; known here: %s", environment, strings.Join(known, ", ")))
+	}
+	*c = chosen
+	return errors.Join(failed...)
+}
+
+// environments are the names that an environment can have: another one is a misspelling, and would accept every tag.
+func (c *Config) environments() []string {
+	known := append(slices.Collect(maps.Keys(c.Environments)), "dev", "staging", "prod")
+	known = slices.AppendSeq(known, maps.Keys(c.Tags))
+	slices.Sort(known)
+	return slices.Compact(known)
+}
+
+func (t *tree) override(c *Config, name string) error {
+	s := spot{"environments." + name, t.places["environments."+name]}
+	node := c.Environments[name]
+	if _, empty := node.(*ast.NullNode); empty {
 		return nil
 	}
-	unknown, ok := errors.AsType[*yaml.UnknownFieldError](err)
-	if !ok {
-		if located, ok := errors.AsType[yaml.Error](err); ok && located.GetToken() != nil {
-			at := located.GetToken().Position
-			return fmt.Errorf("%s:%d:%d: %s", path, at.Line, at.Column, located.GetMessage())
+	pairs, err := t.pairs(node, s)
+	if err != nil {
+		return err
+	}
+	for _, p := range pairs {
+		if p.key == "environment" || p.key == "environments" {
+			return t.errorf(s.key(p.key, p.at), "cannot be overridden")
 		}
-		return fmt.Errorf("%s: %w", path, err)
 	}
-	key := unknown.Token.Value
-	at := unknown.Token.Position
-	text := fmt.Sprintf("%s:%d:%d: unknown key %q", path, at.Line, at.Column, key)
-	if near := nearest(key, configKeys(reflect.TypeFor[Config]())); near != "" {
-		text += fmt.Sprintf("; did you mean %q?", near)
+	return t.fill(reflect.ValueOf(c).Elem(), node, s)
+}
+
+// locate puts file, line and column before a mistake that begins with the path of its key.
+func (t *tree) locate(environment string, mistake error) error {
+	path, _, _ := strings.Cut(mistake.Error(), ": ")
+	for ; path != ""; path = path[:max(strings.LastIndexAny(path, ".["), 0)] {
+		for _, layer := range []string{"environments." + environment + ".", ""} {
+			if at, ok := t.places[layer+path]; ok {
+				return t.errorf(spot{at: at}, "%w", mistake)
+			}
+		}
 	}
-	return errors.New(text)
+	return t.errorf(spot{}, "%w", mistake)
 }
 
 var appName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,30}$`)
 
-func (c Config) validate() error {
+// mistakes are the values that cannot be meant, each beginning with its path.
+func (c Config) mistakes() []error {
+	var found []error
 	if !appName.MatchString(c.App) {
-		return fmt.Errorf("app: %q must be a short name of a-z, 0-9, - and _, such as shop", c.App)
+		found = append(found, fmt.Errorf("app: %q must be a short name of a-z, 0-9, - and _, such as shop", c.App))
 	}
 	if !filepath.IsAbs(c.State) {
-		return fmt.Errorf("state: %q must be an absolute path", c.State)
+		found = append(found, fmt.Errorf("state: %q must be an absolute path", c.State))
 	}
-	for environment, pattern := range c.Tags {
-		if _, err := regexp.Compile(pattern); err != nil {
-			return fmt.Errorf("tags.%s: %w", environment, err)
+	for _, environment := range slices.Sorted(maps.Keys(c.Tags)) {
+		if _, err := regexp.Compile(c.Tags[environment]); err != nil {
+			found = append(found, fmt.Errorf("tags.%s: %w", environment, err))
 		}
 	}
-	if err := c.validateRoutes(); err != nil {
-		return err
+	sections := []interface{ Validate() error }{c.Stacks, c.Nginx, c.Rollout, c.Verdict, c.Signals}
+	for _, section := range sections {
+		if err := section.Validate(); err != nil {
+			found = append(found, err)
+		}
 	}
-	return errors.Join(c.Stacks.Validate(), c.Nginx.Validate(), c.Rollout.Validate(), c.Verdict.Validate(), c.Signals.Validate())
+	if len(found) == 0 { // what is rendered is made of all of them
+		if err := c.rendered().Validate(); err != nil {
+			found = append(found, err)
+		}
+	}
+	return found
 }
 
-func (c Config) validateRoutes() error {
-	for i, r := range c.Routes {
-		if !strings.HasPrefix(r.Path, "/") || r.Listen == "" {
-			return fmt.Errorf("routes[%d]: needs listen and a path that begins with /", i)
-		}
-		known := false
-		for _, w := range c.Stacks.Web {
-			known = known || w.Service == r.Service
-		}
-		if !known {
-			return fmt.Errorf("routes[%d].service: stacks.web has no service %q", i, r.Service)
-		}
+// rendered is the part of nginx's adapter that comes from the configuration.
+func (c Config) rendered() nginxconf.Options {
+	web := make([]nginxconf.Upstream, 0, len(c.Stacks.Web))
+	for _, w := range c.Stacks.Web {
+		web = append(web, nginxconf.Upstream{Route: nginxconf.RouteName(w.Service), Blue: w.Blue, Green: w.Green})
 	}
-	return nil
+	return nginxconf.Options{Config: c.Nginx, App: c.App, Env: c.Environment, Web: web, Routes: c.Routes, AccessLog: c.accessLog()}
 }
 
 // plan is what a promotion of this configuration goes by.
@@ -210,53 +244,4 @@ func (c Config) accessLog() string {
 		return p
 	}
 	return "/var/log/nginx/cutover-" + c.App + ".log"
-}
-
-// configKeys lists every key of cutover.yaml, of whatever depth.
-func configKeys(t reflect.Type) []string {
-	for t.Kind() == reflect.Slice || t.Kind() == reflect.Map || t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	if t.Kind() != reflect.Struct {
-		return nil
-	}
-	var keys []string
-	for field := range t.Fields() {
-		if name, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); name != "" {
-			keys = append(append(keys, name), configKeys(field.Type)...)
-		}
-	}
-	return keys
-}
-
-// nearest finds the word that is closest to the one that was typed, if any is close.
-func nearest(typed string, words []string) string {
-	best, distance := "", len(typed)/3+2
-	for _, w := range words {
-		if d := edits(typed, w); d < distance {
-			best, distance = w, d
-		}
-	}
-	return best
-}
-
-// edits counts the insertions, deletions and replacements between two words (Levenshtein 1966).
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

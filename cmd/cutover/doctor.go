@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -24,19 +25,21 @@ type finding struct {
 }
 
 const doctorHelp = `
-Looks at everything that a rollout and a cutback stand on, and changes nothing: the configuration, the journal, the engine and Compose,
-nginx with its includes and lints, the access log's folder, the probe, both stacks. It ends with "you can cut back: yes", or why not.
-Exit 3 when something is wrong.
+Looks at everything that a rollout and a cutback stand on, and changes
+nothing: the configuration, the journal, the engine and Compose, nginx with
+its includes and lints, the access log's folder, the probe, both stacks. Each
+finding comes with its remedy. It ends with "you can cut back: yes", or why
+not; exit 3 when something is wrong.
 
 EXAMPLES
    cutover doctor
-   cutover doctor --json`
+   cutover doctor --json | jq .can_cut_back`
 
 func (i *invocation) doctorCommand() *cli.Command {
 	return i.command(commandSpec{
 		name: "doctor", usage: "what stands in the way, each with its remedy", help: doctorHelp,
 		run: func(c *cli.Context) error {
-			s, err := i.open(flagOf(c, "config"), flagOf(c, "env"))
+			s, err := i.start(c)
 			if err != nil {
 				return err
 			}
@@ -46,33 +49,37 @@ func (i *invocation) doctorCommand() *cli.Command {
 	})
 }
 
+// doctorDocument is what `doctor --json` prints.
+type doctorDocument struct {
+	// CanCutBack tells whether whoever asked could cut back now, and have it proven.
+	CanCutBack bool      `json:"can_cut_back"`
+	Findings   []finding `json:"findings"`
+	Exit       int       `json:"exit"`
+}
+
 func (s *session) doctor(ctx context.Context) error {
+	live, probe := s.proxy.Live(ctx)
 	findings := []finding{
 		{What: "configuration", Says: s.path, Good: true},
 		look("journal", s.dir, s.damage),
 		s.lookAtEngine(ctx),
 		look("nginx", "includes, lints, reach and `nginx -t` are well", s.proxy.Preflight(ctx)),
 		look("access log", s.config.accessLog(), s.lookAtLog()),
+		look("probe", fmt.Sprintf("generation %d answers", live.Generation), probe),
+		s.lookAtStack(ctx, traffic.Blue),
+		s.lookAtStack(ctx, traffic.Green),
+		look("you can cut back", "yes", s.lookAtCutback(probe)),
 	}
-	live, probe := s.proxy.Live(ctx)
-	findings = append(findings, look("probe", fmt.Sprintf("generation %d answers", live.Generation), probe))
-	for _, color := range []traffic.Color{traffic.Blue, traffic.Green} {
-		findings = append(findings, s.lookAtStack(ctx, color))
-	}
-	bad := 0
+	doc := doctorDocument{Findings: findings, CanCutBack: findings[len(findings)-1].Good}
 	for _, f := range findings {
 		if !f.Good {
-			bad++
+			doc.Exit = exitPreflight
 		}
 		s.printFinding(f)
 	}
-	canBack := look("you can cut back", "yes", s.lookAtCutback(probe))
-	s.printFinding(canBack)
-	if s.out.format == forScripts {
-		s.out.document(append(findings, canBack))
-	}
-	if bad > 0 || !canBack.Good {
-		return &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("doctor: %d things stand in the way", bad)}
+	s.out.result(doc)
+	if doc.Exit != exitDone {
+		return &toldError{doc.Exit}
 	}
 	return nil
 }
@@ -83,7 +90,7 @@ func look(what, well string, err error) finding {
 		return finding{What: what, Says: well, Good: true}
 	}
 	f := failureOf(err)
-	return finding{What: what, Says: f.Error, Remedy: f.Hint, Detail: f.Detail}
+	return finding{What: what, Says: strings.ReplaceAll(f.Error, "\n", "; "), Remedy: f.Hint, Detail: f.Detail}
 }
 
 func (s *session) printFinding(f finding) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"cutover/traffic"
 	"cutover/traffic/journal"
@@ -28,8 +29,8 @@ func exitOfError(err error) int {
 	if err == nil {
 		return exitDone
 	}
-	if ended, ok := errors.AsType[*endedError](err); ok {
-		return exitOfEnding(ended.rollout)
+	if told, ok := errors.AsType[*toldError](err); ok {
+		return told.exit
 	}
 	if _, ok := errors.AsType[*journal.BusyError](err); ok {
 		return exitBusy
@@ -75,7 +76,7 @@ func exitOfEnding(r traffic.Rollout) int {
 	return exitUnexpected
 }
 
-// endedError tells that a rollout ended without its release being accepted.
-type endedError struct{ rollout traffic.Rollout }
+// toldError ends a command that has told everybody already what it came to; only its exit code is left to be given.
+type toldError struct{ exit int }
 
-func (e *endedError) Error() string { return traffic.Ended(&e.rollout) }
+func (e *toldError) Error() string { return fmt.Sprintf("exit code %d", e.exit) }

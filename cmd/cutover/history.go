@@ -18,16 +18,18 @@ type historyLine struct {
 	Release string               `json:"release"`
 	Color   traffic.Color        `json:"color"`
 	Result  string               `json:"result"`
-	Steps   []traffic.StepRecord `json:"steps"`
+	Steps   []traffic.StepRecord `json:"steps,omitempty"`
 	Why     string               `json:"why"`
 }
 
 const historyHelp = `
-Lists the rollouts, the newest first: who, when, which release, how far it came, how it ended and why. --json has every step with the
-numbers of its verdict.
+Lists the rollouts, the newest first: who, when, which release, how far it
+came, how it ended and why. --json has every step with the numbers of its
+verdict.
 
 EXAMPLES
    cutover history
+   cutover history --last 1
    cutover history --json | jq '.[0].why'`
 
 func (i *invocation) historyCommand() *cli.Command {
@@ -50,13 +52,16 @@ func (i *invocation) historyCommand() *cli.Command {
 			lines = lines[:min(len(lines), c.Int("last"))]
 			switch i.out.format {
 			case forScripts:
-				i.out.document(lines)
+				i.out.result(lines)
 			case forFollower:
 				for _, l := range lines {
 					i.out.event(l)
 				}
 			case forPeople:
 				s.printHistory(lines)
+			}
+			if s.damage != nil {
+				i.out.aside("WARN  %v", s.damage)
 			}
 			return nil
 		},
@@ -117,8 +122,5 @@ func (s *session) printHistory(lines []historyLine) {
 		if l.Why != "" {
 			s.out.line("        %s", l.Why)
 		}
-	}
-	if s.damage != nil {
-		s.out.line("WARN  %v", s.damage)
 	}
 }

@@ -21,89 +21,133 @@ import (
 )
 
 const initHelp = `
-Without a cutover.yaml: reads the folder's compose files and writes a cutover.yaml to be looked through; services that publish a port
-become the web services. With one: makes cutover's folders and the first nginx tree, in which everything goes to the stable color, and
-shows the two lines that nginx's configuration needs. Running nginx is not touched.
+Without a cutover.yaml: reads the folder's compose files and writes a
+cutover.yaml to be looked through; services that publish a port become the
+web services. A cutover.yaml that is there is never written over.
+
+With one: makes, by --stable, cutover's folders and the first nginx tree, in
+which everything goes to the stable color, and shows the lines that nginx's
+configuration needs. They never change afterwards. An nginx that runs and has
+the lines already is reloaded; any other is left alone.
 
 EXAMPLES
    cutover init                          # writes cutover.yaml
-   cutover init --stable blue            # the first tree; blue runs and is stable
-   cutover init --stable blue --tag v1.3.2`
+   cutover init --stable blue            # the first tree; blue is stable
+   cutover init --stable blue --tag v1.3.2
+   cutover init                          # shows nginx's lines again`
 
 func (i *invocation) initCommand() *cli.Command {
 	return i.command(commandSpec{
-		name: "init", usage: "write cutover.yaml; then, with --stable, the first nginx tree", help: initHelp,
+		name: "init", usage: "write cutover.yaml; with --stable the first nginx tree", help: initHelp,
 		flags: []cli.Flag{
 			&cli.StringFlag{Name: "stable", Usage: "the `COLOR` that carries the accepted release"},
-			&cli.StringFlag{Name: "tag", Usage: "its release, where the running containers do not tell"},
-			&cli.StringFlag{Name: "app", Usage: "the app's `NAME` in a new cutover.yaml; left out: the folder's"},
+			&cli.StringFlag{Name: "tag", Usage: "its release `TAG`, if its containers do not tell"},
+			&cli.StringFlag{Name: "app", Usage: "the app's `NAME` in a new cutover.yaml"},
 		},
 		run: func(c *cli.Context) error {
-			path, err := findConfig(flagOf(c, "config"), i.dir)
-			if err == nil {
-				_, err = os.Stat(path)
-			}
-			if err != nil {
-				if c.IsSet("stable") {
-					return usagef("init --stable: there is no %s yet; `cutover init` writes one", configName)
+			var color traffic.Color
+			if c.IsSet("stable") {
+				var err error
+				if color, err = colorFlag(c, "stable"); err != nil {
+					return err
 				}
-				return i.writeConfig(c.Context, c.String("app"))
 			}
-			s, err := i.open(flagOf(c, "config"), flagOf(c, "env"))
+			path, err := findConfig(i.configOf(c), i.dir)
+			if err == nil {
+				_, err = os.Lstat(path)
+			}
+			switch {
+			case err != nil && color != "":
+				return usagef("init --stable: there is no %s yet; `cutover init` writes one", configName)
+			case err != nil:
+				return i.writeConfig(c.Context, c.String("app"))
+			case c.IsSet("app"):
+				return usagef("init --app names the app of a new %s, and %s is there already", configName, path)
+			}
+			s, err := i.start(c)
 			if err != nil {
 				return err
 			}
 			defer s.close()
-			return s.init(c)
+			return s.init(c.Context, color, c.String("tag"))
 		},
 	})
 }
 
-func (s *session) init(c *cli.Context) error {
-	ctx := c.Context
+// initDocument is what `init --json` prints.
+type initDocument struct {
+	// Result is written, with Path the new cutover.yaml, or ready, with what nginx's configuration needs.
+	Result  string        `json:"result"`
+	Path    string        `json:"path"`
+	Stable  traffic.Color `json:"stable,omitempty"`
+	Release string        `json:"release,omitempty"`
+	// HTTP goes into http { } once, Server first into each server { }, and Pass in the place of the old proxy_pass lines. Server and
+	// Pass are empty where cutover renders the servers itself.
+	HTTP   string   `json:"http,omitempty"`
+	Server string   `json:"server,omitempty"`
+	Pass   []string `json:"pass,omitempty"`
+}
+
+func (s *session) init(ctx context.Context, stable traffic.Color, tag string) error {
 	if err := s.hold(ctx, 0); err != nil {
 		return err
 	}
-	if c.IsSet("stable") {
-		color, err := colorFlag(c, "stable")
-		if err != nil {
+	if stable != "" {
+		if err := s.initStable(ctx, stable, tag); err != nil {
 			return err
 		}
-		if s.state.Open != nil {
-			return &traffic.Fault{
-				Kind: traffic.Busy, Err: fmt.Errorf("%s is open", s.state.Open.Name()), Hint: "`cutover back` or `cutover accept` first.",
-			}
-		}
-		release, err := s.stacks.Serving(ctx, color)
-		if err != nil && !c.IsSet("tag") {
-			return fmt.Errorf("which release runs on %s is not known (say it with --tag): %w", color, err)
-		}
-		if c.IsSet("tag") {
-			release.Tag = c.String("tag")
-		}
-		if err := s.setStable(ctx, color, release); err != nil {
-			return err
-		}
-		s.out.line("stable is %s %s", color, release.Tag)
 	}
-	s.explainEdit()
+	doc := initDocument{Result: "ready", Path: s.path, Stable: s.state.Stable, Release: s.state.Tag(s.state.Stable)}
+	root := filepath.Join(s.config.Nginx.Dir, s.config.App)
+	doc.HTTP = fmt.Sprintf("include %s/current/http.conf;", root)
+	if len(s.config.Routes) == 0 {
+		doc.Server = fmt.Sprintf("include %s/current/server.conf;", root)
+		for _, variable := range s.proxy.Variables() {
+			doc.Pass = append(doc.Pass, fmt.Sprintf("proxy_pass http://$%s;", variable))
+		}
+	}
+	s.explainEdit(doc)
+	s.out.result(doc)
 	return nil
 }
 
+// initStable says once which color is stable, and makes the tree that sends everything to it.
+func (s *session) initStable(ctx context.Context, color traffic.Color, tag string) error {
+	if s.state.Open != nil {
+		return &traffic.Fault{
+			Kind: traffic.Busy, Err: fmt.Errorf("%s is open", s.state.Open.Name()), Hint: "`cutover back` or `cutover accept` first.",
+		}
+	}
+	release, err := s.stacks.Serving(ctx, color)
+	if err != nil && tag == "" {
+		return &traffic.Fault{
+			Kind: traffic.NotReady, Err: fmt.Errorf("which release runs on %s cannot be asked: %w", color, err),
+			Hint: "Start it, or say the release with --tag.",
+		}
+	}
+	release.Tag = orElse(tag, release.Tag)
+	return s.setStable(ctx, color, release)
+}
+
 // explainEdit shows the lines that the user's nginx configuration needs. They never change afterwards.
-func (s *session) explainEdit() {
-	root := filepath.Join(s.config.Nginx.Dir, s.config.App)
-	s.out.line("nginx needs, once in http { }:\n\n    include %s/current/http.conf;\n", root)
-	if len(s.config.Routes) > 0 {
-		s.out.line("and nothing else: the servers come from routes in %s.", s.path)
-		return
+func (s *session) explainEdit(doc initDocument) {
+	o := s.out
+	o.line("%s", doc.Path)
+	if doc.Stable != "" {
+		o.line("stable is %s", spaced(string(doc.Stable), doc.Release))
 	}
-	s.out.line("and as the first line of each server { } that proxies to the app:\n\n    include %s/current/server.conf;\n", root)
-	s.out.line("with, in its locations, instead of the old proxy_pass:\n")
-	for _, variable := range s.proxy.Variables() {
-		s.out.line("    proxy_pass http://$%s;", variable)
+	o.line("\nnginx needs, once in http { }:\n\n    %s\n", doc.HTTP)
+	if doc.Server == "" {
+		o.line("and nothing else: the servers come from routes in %s.", configName)
+	} else {
+		o.line("and as the first line of each server { } that proxies to the app:\n\n    %s\n", doc.Server)
+		o.line("with, in its locations, instead of the old proxy_pass:\n")
+		for _, pass := range doc.Pass {
+			o.line("    %s", pass)
+		}
+		o.line("")
 	}
-	s.out.line("\nThen test and reload nginx, and ask `cutover doctor`.")
+	o.line("Then test and reload nginx, and ask `cutover doctor`.")
 }
 
 // composeFiles are the layers that init looks for, in their order.
@@ -159,8 +203,9 @@ func (i *invocation) writeConfig(ctx context.Context, app string) error {
 	if err := renameio.WriteFile(path, []byte(text.String()), 0o644); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	i.out.line("wrote %s: look it through, let the compose files publish each web port as in its comments, then\n", path)
+	i.out.line("wrote %s\n\nLook it through, let the compose files publish each web port as its comments show, then\n", path)
 	i.out.line("    cutover init --stable blue\n    cutover doctor")
+	i.out.result(initDocument{Result: "written", Path: path})
 	return nil
 }
 

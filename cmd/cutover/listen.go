@@ -23,8 +23,8 @@ var steering = map[traffic.EventKind]bool{
 // answerWithin bounds the question that Ctrl-C asks: nobody there means back.
 const answerWithin = 10 * time.Second
 
-// listen brings signals and other people's commands to the controller until stop is called. A lost terminal (SIGHUP, SIGPIPE, closed
-// output) is nobody's wish; SIGTERM is one, and Ctrl-C asks once which one.
+// listen brings signals and other people's commands to the controller until stop is called. A lost terminal is nobody's wish: hold
+// and main ignore SIGHUP and SIGPIPE. SIGTERM is one, and Ctrl-C asks once which one.
 func (s *session) listen(ctx context.Context, yes bool) (inbox <-chan traffic.Message, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	messages := make(chan traffic.Message)
@@ -34,7 +34,6 @@ func (s *session) listen(ctx context.Context, yes bool) (inbox <-chan traffic.Me
 		case <-ctx.Done():
 		}
 	}
-	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	var running sync.WaitGroup

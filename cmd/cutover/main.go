@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"os/user"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -20,6 +23,7 @@ import (
 var version = "dev"
 
 func main() {
+	signal.Ignore(syscall.SIGPIPE) // a reader who goes away loses text; output drops what cannot be written
 	dir, err := os.Getwd()
 	if err != nil {
 		dir = "/"
@@ -47,16 +51,29 @@ type invocation struct {
 func (i *invocation) run(ctx context.Context, args []string) int {
 	i.actor = i.whoami()
 	i.commandLine = "cutover " + strings.Join(args[1:], " ")
+	i.out.format = wantedFormat(args)
 	err := i.commands().RunContext(ctx, args)
 	if err == nil {
 		return exitDone
 	}
-	if _, ended := errors.AsType[*endedError](err); !ended {
+	if _, told := errors.AsType[*toldError](err); !told {
 		i.out.failed(err)
 	}
 	return exitOfError(err)
 }
 
+// wantedFormat looks for the output's format before anything else, so that a mistake in the flags is told in it too.
+func wantedFormat(args []string) format {
+	switch {
+	case slices.Contains(args, "--json") || slices.Contains(args, "-json"):
+		return forScripts
+	case slices.Contains(args, "--events") || slices.Contains(args, "-events"):
+		return forFollower
+	}
+	return forPeople
+}
+
+// env is a variable of the environment; empty where it is not set.
 func (i *invocation) env(name string) string {
 	for _, pair := range i.environ {
 		if key, value, ok := strings.Cut(pair, "="); ok && key == name {
@@ -85,64 +102,85 @@ func (i *invocation) whoami() string {
 // commands is the table of everything that can be typed. Each entry's flags and help stand in its own file.
 func (i *invocation) commands() *cli.App {
 	return &cli.App{
-		Name:        "cutover",
-		Usage:       "move live traffic between two Compose stacks behind nginx, and take it back when the new release is worse",
-		Description: mainHelp,
-		Version:     version,
-		HideVersion: false,
-		Writer:      i.out.stdout,
-		ErrWriter:   i.out.stderr,
-		Flags:       configFlags(),
+		Name:            "cutover",
+		Usage:           "move live traffic between two Compose stacks behind nginx",
+		Description:     strings.TrimSpace(mainHelp),
+		Version:         version,
+		Writer:          i.out.stdout,
+		ErrWriter:       i.out.stderr,
+		Flags:           append(configFlags(), cli.HelpFlag), // which the library leaves out beside a help command of our own
+		HideHelpCommand: true,
 		Commands: []*cli.Command{
 			i.initCommand(), i.doctorCommand(), i.upCommand(), i.shiftCommand(), i.acceptCommand(), i.promoteCommand(),
-			i.backCommand(), i.statusCommand(), i.pauseCommand(), i.resumeCommand(), i.approveCommand(), i.abortCommand(),
-			i.historyCommand(), i.renderCommand(), i.configCommand(), i.downCommand(),
+			i.backCommand(), i.rollbackCommand(), i.statusCommand(), i.pauseCommand(), i.resumeCommand(), i.approveCommand(), i.abortCommand(),
+			i.historyCommand(), i.renderCommand(), i.configCommand(), i.downCommand(), i.guardianCommand(), helpCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return usagef("unknown command %q; `cutover help` lists them", c.Args().First())
+				return unknownCommand(c)
 			}
 			return cli.ShowAppHelp(c)
 		},
-		OnUsageError:           usageError,
-		ExitErrHandler:         func(*cli.Context, error) {},
-		UseShortOptionHandling: true,
+		OnUsageError:   usageError,
+		ExitErrHandler: func(*cli.Context, error) {},
 	}
 }
 
-const mainHelp = `Start with 'cutover init' and 'cutover doctor'. A release is brought out with 'cutover promote --tag TAG'.
-At any time, from any terminal: 'cutover status' shows where the traffic is, 'cutover back' returns it to stable.
+const mainHelp = `
+Brings a new release up beside the one that serves, gives it the traffic step
+by step while it judges real requests, and takes it back by itself when the
+new release is worse.
 
-The configuration is the nearest cutover.yaml from the working directory upwards.
+Begin with 'cutover init' and 'cutover doctor'. Bring a release out with
+'cutover promote --tag TAG'. At any time, from any terminal, 'cutover status'
+shows where the traffic is, and 'cutover back' returns it to stable.
 
-Exit codes: 0 done · 1 unexpected · 2 usage or configuration · 3 host, nginx or folders not as they must be ·
-4 refused by policy · 5 stack not ready · 6 nginx refused · 7 busy · 8 reverted by the verdict ·
-9 ended for lack of evidence, all traffic on stable · 10 cut back by a person or a signal · 11 traffic could not be proven.`
+EXAMPLES
+   cutover promote --tag v1.4.0
+   cutover status
+   cutover back
 
-func usageError(_ *cli.Context, err error, _ bool) error {
-	return &traffic.Fault{Kind: traffic.Usage, Err: err, Hint: "`cutover help` and `cutover COMMAND --help` show what can be typed."}
-}
+FILES
+   cutover.yaml         the nearest one from the working directory upwards
+   nginx.dir/APP        what nginx reads of cutover; /etc/nginx/cutover/APP
+   state/APP            the journal; /var/lib/cutover/APP
 
-func usagef(f string, args ...any) error {
-	return &traffic.Fault{Kind: traffic.Usage, Err: fmt.Errorf(f, args...)}
-}
+ENVIRONMENT
+   CUTOVER_CONFIG       as --config
+   CUTOVER_ENV          as --env
+   CUTOVER_ACTOR        who the journal shall name instead of user@host
+   CUTOVER_COMPOSE      the program to call instead of 'docker compose'
+
+EXIT CODES
+    0  done
+    1  unexpected
+    2  usage or configuration
+    3  preflight: host, nginx, includes, folders or log not as they must be
+    4  refused by policy, or nothing warm to go back to
+    5  stack not ready, traffic untouched
+    6  nginx refused
+    7  busy: somebody else is at work on the app
+    8  reverted by the verdict
+    9  ended for lack of evidence, all traffic on stable
+   10  cut back or aborted by a person or a signal
+   11  what nginx serves could not be proven`
 
 func configFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "config", Usage: "read `FILE` instead of the nearest cutover.yaml", EnvVars: []string{"CUTOVER_CONFIG"}},
-		&cli.StringFlag{Name: "env", Usage: "use the overrides of `ENVIRONMENT`", EnvVars: []string{"CUTOVER_ENV"}},
+		&cli.StringFlag{Name: "config", Usage: "read `FILE`, not the nearest cutover.yaml"},
+		&cli.StringFlag{Name: "env", Usage: "use the overrides of `ENVIRONMENT`"},
 	}
 }
 
 func outputFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "json", Usage: "print one JSON document at the end; text goes to standard error"},
-		&cli.BoolFlag{Name: "events", Usage: "print one JSON object a line as things happen; text goes to standard error"},
+		&cli.BoolFlag{Name: "json", Usage: "print one JSON document, text to stderr", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "events", Usage: "print a JSON object a line, text to stderr", DisableDefaultText: true},
 	}
 }
 
 func waitFlag() cli.Flag {
-	return &cli.DurationFlag{Name: "wait", Usage: "when somebody else is at work on the app, wait up to `DURATION` instead of exit 7"}
+	return &cli.DurationFlag{Name: "wait", Usage: "where busy wait up to `DURATION`", DefaultText: "0s"}
 }
 
 // commandSpec is what differs between commands.
@@ -161,21 +199,27 @@ func (i *invocation) command(spec commandSpec) *cli.Command {
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.Bool("json") && c.Bool("events"):
-				return usagef("--json and --events exclude each other")
-			case c.Bool("json"):
-				i.out.format = forScripts
-			case c.Bool("events"):
-				i.out.format = forFollower
-			}
-			if c.NArg() > 0 {
+				return usagef("%s: --json and --events exclude each other", spec.name)
+			case c.NArg() > 0:
 				return usagef("%s: takes no argument %q; `cutover %s --help` shows its flags", spec.name, c.Args().First(), spec.name)
+			case c.Duration("wait") < 0:
+				return usagef("%s: --wait %v is negative", spec.name, c.Duration("wait"))
 			}
 			return spec.run(c)
 		},
 	}
 }
 
-// flagOf reads a string flag wherever on the command line it was given, before or after the command's name.
+// configOf and environmentOf read a flag wherever on the command line it was given, after the command's name or before it, and
+// else its variable.
+func (i *invocation) configOf(c *cli.Context) string {
+	return orElse(flagOf(c, "config"), i.env("CUTOVER_CONFIG"))
+}
+
+func (i *invocation) environmentOf(c *cli.Context) string {
+	return orElse(flagOf(c, "env"), i.env("CUTOVER_ENV"))
+}
+
 func flagOf(c *cli.Context, name string) string {
 	for _, at := range c.Lineage() {
 		if at.IsSet(name) {
@@ -187,9 +231,21 @@ func flagOf(c *cli.Context, name string) string {
 
 // start opens the session of a command. What a crash left open is settled first, towards stable.
 func (i *invocation) start(c *cli.Context) (*session, error) {
-	s, err := i.open(flagOf(c, "config"), flagOf(c, "env"))
+	s, err := i.open(i.configOf(c), i.environmentOf(c))
 	if err != nil {
 		return nil, err
 	}
 	return s, s.settle(c.Context)
+}
+
+func usageError(c *cli.Context, err error, _ bool) error {
+	hint := "`cutover help` shows what can be typed."
+	if name := c.Command.Name; name != "" && name != "cutover" {
+		hint = fmt.Sprintf("`cutover %s --help` shows its flags.", name)
+	}
+	return &traffic.Fault{Kind: traffic.Usage, Err: err, Hint: hint}
+}
+
+func usagef(f string, args ...any) error {
+	return &traffic.Fault{Kind: traffic.Usage, Err: fmt.Errorf(f, args...)}
 }

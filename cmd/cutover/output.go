@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"cutover/traffic"
 )
@@ -27,6 +28,8 @@ type output struct {
 	stdout io.Writer
 	stderr io.Writer
 	now    func() time.Time
+	// columns is where lines for people are broken, between words; zero means nowhere.
+	columns int
 }
 
 // text is where lines for people go.
@@ -38,20 +41,30 @@ func (o *output) text() io.Writer {
 }
 
 // line writes one line for people.
-func (o *output) line(f string, args ...any) { _, _ = fmt.Fprintf(o.text(), f+"\n", args...) }
+func (o *output) line(f string, args ...any) { o.tell(o.text(), fmt.Sprintf(f, args...)) }
+
+// aside writes one line for people to standard error.
+func (o *output) aside(f string, args ...any) { o.tell(o.stderr, fmt.Sprintf(f, args...)) }
+
+func (o *output) tell(to io.Writer, text string) { _, _ = fmt.Fprintln(to, folded(text, o.columns)) }
 
 // stamped writes one line with the time of day and a word for what it is about.
 func (o *output) stamped(at time.Time, about, f string, args ...any) {
 	o.line("%s  %-11s %s", at.Local().Format(time.TimeOnly), about, fmt.Sprintf(f, args...))
 }
 
-// document writes the one JSON document of --json.
-func (o *output) document(v any) {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		text = fmt.Appendf(nil, `{"error": %q}`, err)
+// result hands programs what a command came to: the one document of --json, or the last line of --events.
+func (o *output) result(v any) {
+	switch o.format {
+	case forScripts:
+		text, err := json.MarshalIndent(v, "", "  ")
+		if err != nil {
+			text = fmt.Appendf(nil, `{"error": %q}`, err)
+		}
+		_, _ = fmt.Fprintf(o.stdout, "%s\n", text)
+	case forFollower:
+		o.event(v)
 	}
-	_, _ = fmt.Fprintf(o.stdout, "%s\n", text)
 }
 
 // event writes one line of --events.
@@ -80,18 +93,40 @@ func failureOf(err error) failure {
 
 // failed tells an error to every kind of reader.
 func (o *output) failed(err error) {
+	o.explain(err)
+	o.result(failureOf(err))
+}
+
+// explain tells an error to people.
+func (o *output) explain(err error) {
 	f := failureOf(err)
-	_, _ = fmt.Fprintf(o.stderr, "cutover: %s\n", f.Error)
+	o.aside("cutover: %s", strings.ReplaceAll(f.Error, "\n", "\n  "))
 	for _, line := range f.Detail {
-		_, _ = fmt.Fprintf(o.stderr, "  | %s\n", line)
+		o.aside("  | %s", line)
 	}
 	if f.Hint != "" {
-		_, _ = fmt.Fprintf(o.stderr, "  → %s\n", strings.ReplaceAll(f.Hint, "\n", "\n    "))
+		o.aside("  → %s", strings.ReplaceAll(f.Hint, "\n", "\n    "))
 	}
-	switch o.format {
-	case forScripts:
-		o.document(f)
-	case forFollower:
-		o.event(f)
+}
+
+// folded breaks the lines of a text between words so that they fit the columns, and a word that is longer anywhere.
+func folded(text string, columns int) string {
+	if columns == 0 {
+		return text
 	}
+	var lines []string
+	for line := range strings.SplitSeq(text, "\n") {
+		indent := line[:min(len(line)-len(strings.TrimLeft(line, " ")), columns/2)]
+		for utf8.RuneCountInString(line) > columns {
+			runes := []rune(line)
+			end := strings.LastIndexByte(string(runes[:columns+1]), ' ')
+			if end < 0 || strings.TrimSpace(line[:end]) == "" {
+				end = len(string(runes[:columns]))
+			}
+			lines = append(lines, line[:end])
+			line = indent + strings.TrimLeft(line[end:], " ")
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
 }

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"strings"
+	"io"
+	"io/fs"
 
-	"github.com/goccy/go-yaml"
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/urfave/cli/v2"
 
@@ -13,8 +15,9 @@ import (
 )
 
 const renderHelp = `
-Prints the nginx files that cutover would write: for the traffic as it is now or, with --to and --weight, for another share. Nothing is
-written, tested or reloaded. --diff shows only what differs from the files that nginx reads now.
+Prints the nginx files that cutover would write: for the traffic as it is now
+or, with --to and --weight, for another share. Nothing is written, tested or
+reloaded. --diff shows only what differs from the files that nginx reads now.
 
 EXAMPLES
    cutover render
@@ -24,30 +27,38 @@ func (i *invocation) renderCommand() *cli.Command {
 	return i.command(commandSpec{
 		name: "render", usage: "what would be written to nginx", help: renderHelp,
 		flags: []cli.Flag{
-			&cli.BoolFlag{Name: "diff", Usage: "show the difference to what nginx reads now"},
+			&cli.BoolFlag{Name: "diff", Usage: "only what differs from what nginx reads now", DisableDefaultText: true},
 			&cli.StringFlag{Name: "to", Usage: "render a share of this `COLOR`"},
 			&cli.StringFlag{Name: "weight", Usage: "its share in `PERCENT`"},
 		},
 		run: func(c *cli.Context) error {
+			var to traffic.Color
+			var weight traffic.Weight
+			var err error
 			if c.IsSet("to") != c.IsSet("weight") {
 				return usagef("render: --to and --weight belong together")
+			}
+			if c.IsSet("to") {
+				if to, weight, err = shareFlags(c); err != nil {
+					return err
+				}
 			}
 			s, err := i.start(c)
 			if err != nil {
 				return err
 			}
 			defer s.close()
-			split, err := s.wantedSplit(c)
-			if err != nil {
-				return err
+			split := s.wantedSplit(to, weight)
+			if c.Bool("diff") {
+				return s.renderDiff(c.Context, split)
 			}
-			return s.render(split, c.Bool("diff"))
+			return s.render(c.Context, split)
 		},
 	})
 }
 
-// wantedSplit is the traffic as the journal has it, or as the flags ask.
-func (s *session) wantedSplit(c *cli.Context) (traffic.Split, error) {
+// wantedSplit is the traffic as the journal has it, or, where a color is named, with the weight for that color.
+func (s *session) wantedSplit(to traffic.Color, weight traffic.Weight) traffic.Split {
 	stable := s.state.Stable
 	if stable == "" {
 		stable = traffic.Blue
@@ -61,54 +72,73 @@ func (s *session) wantedSplit(c *cli.Context) (traffic.Split, error) {
 			split.Releases[color] = tag
 		}
 	}
-	if !c.IsSet("to") {
-		return split, nil
+	switch to {
+	case "":
+		return split
+	case split.Stable:
+		split.Weight = weight.Rest()
+	default:
+		split.Weight = weight
 	}
-	color, err := colorFlag(c, "to")
-	if err != nil {
-		return split, err
-	}
-	weight, err := traffic.ParseWeight(c.String("weight"))
-	if err != nil {
-		return split, usagef("render: %w", err)
-	}
-	if color == split.Stable {
-		weight = weight.Rest()
-	}
-	split.Weight = weight
-	if split.Rollout == 0 && weight > 0 {
+	if split.Rollout == 0 && split.Weight > 0 {
 		split.Rollout = s.state.LastID + 1
 	}
-	return split, nil
+	return split
 }
 
-func (s *session) render(split traffic.Split, differ bool) error {
+// renderDocument is what `render --json` prints.
+type renderDocument struct {
+	Generation traffic.Generation `json:"generation"`
+	Split      traffic.Split      `json:"split"`
+	// Files has the text of each file by its name; Diff is there instead with --diff, and empty where nothing differs.
+	Files map[string]string `json:"files,omitempty"`
+	Diff  *string           `json:"diff,omitempty"`
+}
+
+func (s *session) render(ctx context.Context, split traffic.Split) error {
+	_, generation, err := s.proxy.Current()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	doc := renderDocument{Generation: generation + 1, Split: split, Files: map[string]string{}}
+	files, err := s.proxy.Render(split, doc.Generation, s.proxy.InheritedLogs(ctx))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		doc.Files[f.Name] = string(f.Data)
+		s.printFile("# ---- " + f.Name + "\n" + string(f.Data))
+	}
+	s.out.result(doc)
+	return nil
+}
+
+// renderDiff keeps the generation's number: that it grows with each tree is no difference.
+func (s *session) renderDiff(ctx context.Context, split traffic.Split) error {
 	current, generation, err := s.proxy.Current()
-	if err != nil && differ {
+	if err != nil {
 		return &traffic.Fault{
 			Kind: traffic.Preflight, Err: fmt.Errorf("nothing to compare with: %w", err), Hint: "`cutover init --stable COLOR` writes the first tree.",
 		}
 	}
-	if !differ {
-		generation++
-	}
-	files, err := s.proxy.Render(split, generation)
+	files, err := s.proxy.Render(split, generation, s.proxy.InheritedLogs(ctx))
 	if err != nil {
 		return err
 	}
-	if differ {
-		_, err := s.out.stdout.Write(difference(current, files))
-		return err
-	}
-	for _, f := range files {
-		if _, err := fmt.Fprintf(s.out.stdout, "# ---- %s\n%s", f.Name, f.Data); err != nil {
-			return err
-		}
-	}
+	text := difference(current, files)
+	s.printFile(text)
+	s.out.result(renderDocument{Generation: generation, Split: split, Diff: &text})
 	return nil
 }
 
-func difference(old, fresh []nginxconf.RenderedFile) []byte {
+// printFile writes a file's text as it is.
+func (s *session) printFile(text string) {
+	if s.out.format == forPeople {
+		_, _ = io.WriteString(s.out.stdout, text)
+	}
+}
+
+func difference(old, fresh []nginxconf.RenderedFile) string {
 	before := map[string][]byte{}
 	for _, f := range old {
 		before[f.Name] = f.Data
@@ -117,43 +147,5 @@ func difference(old, fresh []nginxconf.RenderedFile) []byte {
 	for _, f := range fresh {
 		all = append(all, diff.Diff("current/"+f.Name, before[f.Name], "rendered/"+f.Name, f.Data)...)
 	}
-	return all
-}
-
-const configHelp = `
-Prints the merged configuration with every default, after the overrides of the environment. What it prints is a valid cutover.yaml.
-
-EXAMPLES
-   cutover config
-   cutover config --env staging`
-
-func (i *invocation) configCommand() *cli.Command {
-	return i.command(commandSpec{
-		name: "config", usage: "the merged configuration with every default", help: configHelp,
-		run: func(c *cli.Context) error {
-			s, err := i.start(c)
-			if err != nil {
-				return err
-			}
-			defer s.close()
-			return s.printConfig()
-		},
-	})
-}
-
-func (s *session) printConfig() error {
-	merged := s.config
-	merged.Environments = nil
-	merged.Signals.AccessLog.Path = s.config.accessLog()
-	text, err := yaml.MarshalWithOptions(merged, yaml.Indent(2), yaml.IndentSequence(true))
-	if err != nil {
-		return fmt.Errorf("print configuration: %w", err)
-	}
-	if s.out.format != forPeople {
-		if text, err = yaml.YAMLToJSON(text); err != nil {
-			return fmt.Errorf("print configuration: %w", err)
-		}
-	}
-	_, err = fmt.Fprintln(s.out.stdout, strings.TrimSpace(string(text)))
-	return err
+	return string(all)
 }

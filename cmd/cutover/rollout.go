@@ -16,8 +16,10 @@ import (
 // an accepted release whose old stack was kept warm long enough is finished. Where somebody is at work nothing is touched.
 func (s *session) settle(ctx context.Context) error {
 	due := !s.state.WarmUntil().IsZero() && s.state.Open.HandedOver && !s.now().Before(s.state.WarmUntil())
-	if s.state.Settled() && !due && !s.cutUnseen(ctx) {
-		return nil
+	due = due || s.state.Phase() == traffic.Finishing
+	due = due || s.failedDue()
+	if s.damage != nil || s.state.Settled() && !due && !s.cutUnseen(ctx) {
+		return nil // of a damaged journal nobody knows what it leaves out: `status` says so, `back` needs none
 	}
 	if _, held, err := journal.Holding(s.dir); held || err != nil {
 		return nil // the holder carries it; a reader without rights only looks
@@ -26,12 +28,39 @@ func (s *session) settle(ctx context.Context) error {
 	if err != nil {
 		return nil
 	}
-	s.lock = lock
-	defer func() { s.close(); s.lock = nil }()
+	s.lock, s.patience = lock, time.Second // who asked for something else does not wait for other people's connections
+	defer func() { s.close(); s.lock, s.patience = nil, 0 }()
+	if out := s.out; out.format == forPeople { // what was asked for stays alone on standard output
+		beside := *out
+		beside.stdout = out.stderr
+		s.out = &beside
+		defer func() { s.out = out }()
+	}
 	if err := s.replay(); err != nil {
 		return err
 	}
-	return s.recover(ctx)
+	if err := s.recover(ctx); err != nil {
+		return err
+	}
+	return s.stopFailed(ctx)
+}
+
+func (s *session) failedDue() bool {
+	until := s.failedUntil(s.state)
+	return !until.IsZero() && !s.now().Before(until)
+}
+
+// stopFailed stops the services of a candidate that did not make it and was kept for a look long enough.
+func (s *session) stopFailed(ctx context.Context) error {
+	if !s.failedDue() {
+		return nil
+	}
+	color := s.state.Last.Candidate()
+	s.out.stamped(s.now(), "stopping", "%s on %s, which was kept for a look", s.state.Last.Release.Tag, color)
+	if err := s.stacks.Retire(ctx, color); err != nil {
+		return err
+	}
+	return s.record(ctx, traffic.Event{Kind: traffic.StackDown, Color: color})
 }
 
 // cutUnseen tells that an open rollout's folder was taken away by a cutback whose line is not in the journal.
@@ -55,17 +84,19 @@ func (s *session) recover(ctx context.Context) error {
 	if live, err := s.proxy.Live(ctx); err == nil {
 		e.Live = &live
 	}
-	if s.state.WarmUntil().IsZero() || s.cutUnseen(ctx) {
+	finish := r.Phase == traffic.Finishing || !s.state.WarmUntil().IsZero()
+	if !finish || s.cutUnseen(ctx) {
 		s.out.stamped(s.now(), "recovering", "%s was left in %s", r.Name(), r.Phase)
 		if err := s.record(ctx, e); err != nil {
 			s.out.failed(err) // down goes on without a journal
 			e.At = s.now()
 			s.state = traffic.Next(s.state, e)
 		}
-	} else if err := s.record(ctx, traffic.Event{Kind: traffic.FinishNow, Rollout: r.ID, Why: "kept warm long enough"}); err != nil {
+	} else if err := s.record(ctx, traffic.Event{Kind: traffic.FinishNow, Rollout: r.ID, Why: "nothing is kept warm any longer"}); err != nil {
 		return err
 	}
-	return s.carry(ctx, nil)
+	s.carry(ctx, nil)
+	return nil
 }
 
 // adoptWhys writes the cutbacks into the journal that could not be written when they happened.
@@ -85,9 +116,10 @@ func (s *session) adoptWhys(ctx context.Context) {
 }
 
 // carry runs the controller until the rollout is settled. The journal's new lines steer it.
-func (s *session) carry(ctx context.Context, inbox <-chan traffic.Message) error {
+func (s *session) carry(ctx context.Context, inbox <-chan traffic.Message) {
 	c := &traffic.Controller{
 		Router: s.proxy, Stacks: s.stacks, Log: s, Inbox: inbox, Now: s.now, Tell: s.tell,
+		FinishPatience: s.patience,
 	}
 	if r := s.state.Open; r != nil && r.Mode == traffic.Promotion {
 		c.Judge = verdict.NewJudge(s.config.Verdict)
@@ -98,7 +130,6 @@ func (s *session) carry(ctx context.Context, inbox <-chan traffic.Message) error
 	if err != nil {
 		s.out.stamped(s.now(), "journal", "NOT WRITTEN: %v", err)
 	}
-	return nil
 }
 
 // arms tells the judge which address belongs to which side.
@@ -118,14 +149,14 @@ func (s *session) openRollout(ctx context.Context, o traffic.Opening, release *t
 	if err != nil {
 		return err
 	}
-	e := traffic.Event{Kind: traffic.Opened, Rollout: id, Opening: &o, Release: release}
+	before, e := s.state, traffic.Event{Kind: traffic.Opened, At: s.now(), By: s.actor, Rollout: id, Opening: &o, Release: release}
 	if err := s.record(ctx, e); err != nil {
 		return errors.Join(err, s.proxy.Fence().Cut(id))
 	}
 	if s.lock != nil {
 		_ = s.lock.Update(s.holder(id.String())) // only a text for others
 	}
-	s.out.stamped(s.now(), "rollout", "%s: %s on %s, beside stable %s %s", id, o.Tag, o.Stable.Other(), o.Stable, o.Previous)
+	s.tell(before, s.state, e)
 	return nil
 }
 
@@ -135,19 +166,20 @@ func (s *session) conclude(ctx context.Context) error {
 	if r == nil {
 		r = s.state.Last
 	}
-	doc := s.status(ctx)
-	doc.Result = string(r.Ending)
 	if r.Ending == "" {
-		doc.Result = "shifted"
-	} else {
-		doc.Exit = exitOfEnding(*r)
+		return s.finish(ctx, "shifted", exitDone)
 	}
-	if s.out.format == forScripts {
-		s.out.document(doc)
-	}
+	return s.finish(ctx, string(r.Ending), exitOfEnding(*r))
+}
+
+// finish gives the command's document, its last line, which is the truth, and its exit code.
+func (s *session) finish(ctx context.Context, result string, exit int) error {
+	doc := s.status(ctx)
+	doc.Result, doc.Exit = result, exit
+	s.out.result(doc)
 	s.out.line("%s", doc.Truth)
-	if r.Ending != "" && r.Ending != traffic.Promoted {
-		return &endedError{*r}
+	if exit != exitDone {
+		return &toldError{exit}
 	}
 	return nil
 }
@@ -203,25 +235,32 @@ func (s *session) setStable(ctx context.Context, color traffic.Color, release tr
 	return s.record(ctx, traffic.Event{Kind: traffic.StableSet, Color: color, Release: &release})
 }
 
+// unclaimed refuses while somebody's hand-made share is open.
+func (s *session) unclaimed() error {
+	r := s.state.Open
+	if r == nil || r.Mode != traffic.HandMade || r.Phase != traffic.Soaking {
+		return nil
+	}
+	return &traffic.Fault{
+		Kind: traffic.Busy, Err: fmt.Errorf("%s has %s by hand since %s", r.Name(), r.Actual, r.Since.Local().Format(time.DateTime)),
+		Hint: "`cutover back` takes it back, `cutover accept` keeps it once it has 100 %.",
+	}
+}
+
 // vacate makes the idle color free for another release: a finished promotion's old stack is no longer kept warm.
 func (s *session) vacate(ctx context.Context) error {
+	if err := s.unclaimed(); err != nil {
+		return err
+	}
 	r := s.state.Open
-	switch {
-	case r == nil:
+	if r == nil {
 		return nil
-	case r.Mode == traffic.HandMade && r.Phase == traffic.Soaking:
-		return &traffic.Fault{
-			Kind: traffic.Busy, Err: fmt.Errorf("%s has %s by hand since %s", r.Name(), r.Actual, r.Since.Local().Format(time.DateTime)),
-			Hint: "`cutover back` takes it back, `cutover accept` keeps it once it has 100 %.",
-		}
 	}
 	s.out.stamped(s.now(), "finishing", "%s, so that %s is free again", r.Name(), r.Stable)
 	if err := s.record(ctx, traffic.Event{Kind: traffic.FinishNow, Rollout: r.ID, Why: "another rollout needs the color"}); err != nil {
 		return err
 	}
-	if err := s.carry(ctx, nil); err != nil {
-		return err
-	}
+	s.carry(ctx, nil)
 	if s.state.Open != nil {
 		return &traffic.Fault{
 			Kind: traffic.Busy, Err: fmt.Errorf("%s cannot be finished yet: %s", r.Name(), s.state.Open.Trouble),

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"cutover/nginxconf"
@@ -26,6 +28,10 @@ type session struct {
 	stacks  *stacks.Driver
 	lock    *journal.Lock
 	since   time.Time
+	// guard is the guardian of the rollout that this process carries; nil where it carries none.
+	guard *guard
+	// patience is the controller's FinishPatience.
+	patience time.Duration
 
 	state traffic.State
 	// seen is the last journal entry that the state contains.
@@ -60,14 +66,9 @@ func (i *invocation) open(configPath, environment string) (*session, error) {
 
 func (s *session) wire() error {
 	c := s.config
-	web := make([]nginxconf.Upstream, 0, len(c.Stacks.Web))
-	for _, w := range c.Stacks.Web {
-		web = append(web, nginxconf.Upstream{Route: nginxconf.RouteName(w.Service), Blue: w.Blue, Green: w.Green})
-	}
-	s.proxy = nginxconf.New(nginxconf.Options{
-		Config: c.Nginx, App: c.App, Env: c.Environment, Web: web, Routes: c.Routes,
-		AccessLog: c.accessLog(), State: s.dir, Host: nginxHost{}, Now: s.now,
-	})
+	rendered := c.rendered()
+	rendered.State, rendered.Host, rendered.Now = s.dir, nginxHost{}, s.now
+	s.proxy = nginxconf.New(rendered)
 	options := stacks.Options{
 		Config: c.Stacks, Dir: filepath.Dir(s.path), App: c.App, Env: c.Environment,
 		Compose: s.compose(), Environ: s.environ, Run: runCompose, Now: s.now,
@@ -151,7 +152,8 @@ func (s *session) hold(ctx context.Context, patience time.Duration) error {
 		switch {
 		case err == nil:
 			s.lock = lock
-			return s.replay() // others may have written until now
+			signal.Ignore(syscall.SIGHUP) // a lost terminal must not end what moves traffic half-way
+			return s.replay()             // others may have written until now
 		case !isBusy:
 			return &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("take the rollout lock: %w", err)}
 		case !s.now().Before(deadline):

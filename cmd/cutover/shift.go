@@ -10,12 +10,17 @@ import (
 )
 
 const shiftHelp = `
-Gives the color the share that you name, proves that nginx serves it, and leaves it there: nobody judges it, 'cutover back' takes it
-back at once, 'cutover accept' keeps it once it has 100. The weight is always the share of the color named, so '--to blue --weight 80'
-and '--to green --weight 20' mean the same. A stack that is not ready gets no traffic (exit 5).
+Gives the color the share that you name, proves that nginx serves it, and
+leaves it there: nobody judges it. 'cutover back' takes it back at once,
+'cutover accept' keeps it once it has 100.
+
+The weight is always the share of the color named: '--to blue --weight 80'
+and '--to green --weight 20' mean the same. A stack that is not ready gets no
+traffic (exit 5).
 
 EXAMPLES
-   cutover up --to green --tag v1.4.0 && cutover shift --to green --weight 20
+   cutover up --to green --tag v1.4.0
+   cutover shift --to green --weight 20
    cutover shift --to green --weight 0.5
    cutover shift --to green --weight 100 && cutover accept`
 
@@ -28,16 +33,9 @@ func (i *invocation) shiftCommand() *cli.Command {
 			waitFlag(),
 		},
 		run: func(c *cli.Context) error {
-			color, err := colorFlag(c, "to")
+			color, weight, err := shareFlags(c)
 			if err != nil {
 				return err
-			}
-			if !c.IsSet("weight") {
-				return usagef("shift: --weight PERCENT is missing")
-			}
-			weight, err := traffic.ParseWeight(c.String("weight"))
-			if err != nil {
-				return usagef("shift: %w", err)
 			}
 			s, err := i.start(c)
 			if err != nil {
@@ -50,6 +48,22 @@ func (i *invocation) shiftCommand() *cli.Command {
 			return s.shift(c.Context, color, weight)
 		},
 	})
+}
+
+// shareFlags reads --to and --weight.
+func shareFlags(c *cli.Context) (traffic.Color, traffic.Weight, error) {
+	color, err := colorFlag(c, "to")
+	if err != nil {
+		return "", 0, err
+	}
+	if !c.IsSet("weight") {
+		return "", 0, usagef("%s: --weight PERCENT is missing", c.Command.Name)
+	}
+	weight, err := traffic.ParseWeight(c.String("weight"))
+	if err != nil {
+		return "", 0, usagef("%s: %w", c.Command.Name, err)
+	}
+	return color, weight, nil
 }
 
 func colorFlag(c *cli.Context, name string) (traffic.Color, error) {
@@ -77,22 +91,14 @@ func (s *session) shift(ctx context.Context, to traffic.Color, weight traffic.We
 	candidate := s.state.Stable.Other()
 	if s.state.Open == nil && share == 0 {
 		s.out.stamped(s.now(), "shift", "nothing to do: %s", traffic.Headline(s.state))
-		doc := s.status(ctx)
-		doc.Result = "unchanged"
-		if s.out.format == forScripts {
-			s.out.document(doc)
-		}
-		s.out.line("%s", doc.Truth)
-		return nil
+		return s.finish(ctx, "unchanged", exitDone)
 	}
 	inbox, stop := s.listen(ctx, true)
 	defer stop()
 	if err := s.begin(ctx, candidate, share); err != nil {
 		return err
 	}
-	if err := s.carry(ctx, inbox); err != nil {
-		return err
-	}
+	s.carry(ctx, inbox)
 	if share == 0 {
 		return s.finishedByHand(ctx)
 	}
@@ -119,6 +125,7 @@ func (s *session) begin(ctx context.Context, candidate traffic.Color, share traf
 			Hint: fmt.Sprintf("`cutover up --to %s --tag TAG` brings it up. Traffic was not touched.", candidate),
 		}
 	}
+	release.Tag = orElse(release.Tag, s.state.Tag(candidate)) // of external stacks only `up` knew it
 	if err := s.stacks.Check(ctx, candidate, release.Tag); err != nil {
 		return err
 	}
@@ -130,21 +137,17 @@ func (s *session) begin(ctx context.Context, candidate traffic.Color, share traf
 
 // finishedByHand ends a shift to nothing: that a person's own wish cut the rollout back is no failure.
 func (s *session) finishedByHand(ctx context.Context) error {
-	doc := s.status(ctx)
-	doc.Result = "shifted"
 	if r := s.state.Last; r != nil && r.Unproven != "" {
-		return &endedError{*r}
+		return s.finish(ctx, "shifted", exitUnproven)
 	}
-	if s.out.format == forScripts {
-		s.out.document(doc)
-	}
-	s.out.line("%s", doc.Truth)
-	return nil
+	return s.finish(ctx, "shifted", exitDone)
 }
 
 const acceptHelp = `
-Makes a color stable that has 100 % by hand. Its workers and singletons start, the other color's stop, and the old stack is kept warm for
-stacks.keep_warm: until then 'cutover back' still returns to it with one rename.
+Makes a color stable that has 100 % by hand. Its workers and singletons
+start, the other color's stop, and the old stack is kept warm for
+stacks.keep_warm: until then 'cutover back' still returns to it with one
+rename.
 
 EXAMPLES
    cutover shift --to green --weight 100 && cutover accept`
@@ -172,9 +175,8 @@ func (i *invocation) acceptCommand() *cli.Command {
 			if err := s.record(c.Context, traffic.Event{Kind: traffic.AcceptedByHand, Rollout: r.ID}); err != nil {
 				return err
 			}
-			if err := s.carry(c.Context, nil); err != nil {
-				return err
-			}
+			s.out.stamped(s.now(), "accepted", "%s on %s is stable (by hand)", r.Release.Tag, r.Candidate())
+			s.carry(c.Context, nil)
 			return s.conclude(c.Context)
 		},
 	})

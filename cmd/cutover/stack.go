@@ -10,18 +10,21 @@ import (
 )
 
 const upHelp = `
-Starts the web services of the idle color with the tag, runs the before_switch hooks first, and waits until they are ready. It takes
-no traffic: look at it on its own ports, then 'cutover shift'. The color that serves is refused.
+Brings a release up on the idle color: runs the before_switch hooks, starts
+the web services with the tag, and waits until they are ready. They get no
+traffic: look at them on their own ports, then 'cutover shift'. The color
+that serves is refused.
 
 EXAMPLES
-   cutover up --to green --tag v1.4.0`
+   cutover up --to green --tag v1.4.0
+   cutover up --to green --tag v1.4.0 && cutover shift --to green --weight 20`
 
 func (i *invocation) upCommand() *cli.Command {
 	return i.command(commandSpec{
 		name: "up", usage: "bring the idle color up with a release, without traffic", help: upHelp,
 		flags: []cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "the idle `COLOR`: blue or green"},
-			&cli.StringFlag{Name: "tag", Usage: "the release"},
+			&cli.StringFlag{Name: "tag", Usage: "the `TAG` of the release to start"},
 			waitFlag(),
 		},
 		run: func(c *cli.Context) error {
@@ -37,21 +40,23 @@ func (i *invocation) upCommand() *cli.Command {
 				return err
 			}
 			defer s.close()
-			return s.up(c.Context, c, color)
+			if err := s.config.accepts(c.String("tag")); err != nil {
+				return err
+			}
+			if err := s.ready(c.Context, c.Duration("wait")); err != nil {
+				return err
+			}
+			return s.up(c.Context, color, c.String("tag"))
 		},
 	})
 }
 
-func (s *session) up(ctx context.Context, c *cli.Context, color traffic.Color) error {
-	tag := c.String("tag")
-	if err := s.ready(ctx, c.Duration("wait")); err != nil {
-		return err
-	}
-	if err := s.config.accepts(tag); err != nil {
-		return err
-	}
+func (s *session) up(ctx context.Context, color traffic.Color, tag string) error {
 	if color == s.state.Stable {
 		return serves(color)
+	}
+	if err := s.stacks.Preflight(ctx, color, tag); err != nil {
+		return err
 	}
 	if err := s.vacate(ctx); err != nil {
 		return err
@@ -74,8 +79,9 @@ func serves(color traffic.Color) error {
 }
 
 const downHelp = `
-Stops the services of the idle color that cutover.yaml lists, container by container: other services of the same project (a database)
-keep running, and nothing is removed. The color that serves is refused.
+Stops the services of the idle color that cutover.yaml lists, container by
+container: other services of the same project (a database) keep running, and
+nothing is removed. The color that serves is refused.
 
 EXAMPLES
    cutover down                  # the idle color
@@ -84,8 +90,15 @@ EXAMPLES
 func (i *invocation) downCommand() *cli.Command {
 	return i.command(commandSpec{
 		name: "down", usage: "stop the idle color's listed services", help: downHelp,
-		flags: []cli.Flag{&cli.StringFlag{Name: "color", Usage: "the idle `COLOR`; left out: the one that is not stable"}, waitFlag()},
+		flags: []cli.Flag{&cli.StringFlag{Name: "color", Usage: "the idle `COLOR`; left out: whichever is idle"}, waitFlag()},
 		run: func(c *cli.Context) error {
+			var named traffic.Color
+			if c.IsSet("color") {
+				var err error
+				if named, err = colorFlag(c, "color"); err != nil {
+					return err
+				}
+			}
 			s, err := i.start(c)
 			if err != nil {
 				return err
@@ -94,13 +107,7 @@ func (i *invocation) downCommand() *cli.Command {
 			if err := s.ready(c.Context, c.Duration("wait")); err != nil {
 				return err
 			}
-			color := s.state.Stable.Other()
-			if c.IsSet("color") {
-				if color, err = colorFlag(c, "color"); err != nil {
-					return err
-				}
-			}
-			return s.down(c.Context, color)
+			return s.down(c.Context, orElse(named, s.state.Stable.Other()))
 		},
 	})
 }
@@ -132,8 +139,6 @@ func (s *session) said(ctx context.Context, result, text string) error {
 	doc := s.status(ctx)
 	doc.Result = result
 	s.out.stamped(s.now(), result, "%s", text)
-	if s.out.format == forScripts {
-		s.out.document(doc)
-	}
+	s.out.result(doc)
 	return nil
 }

@@ -53,8 +53,10 @@ type colorStatus struct {
 }
 
 const statusHelp = `
-Shows which color has which share, as nginx answers it right now, what is happening and why, and what comes next. It works beside a
-running rollout, with a damaged journal, and with a dead engine.
+Shows which color has which share, as nginx answers it right now, what is
+happening and why, and what comes next. It works beside a running rollout,
+with a damaged journal, and with a dead engine. The last line is the truth:
+who has the traffic, and whether nginx proved it.
 
 EXAMPLES
    cutover status
@@ -62,7 +64,7 @@ EXAMPLES
 
 func (i *invocation) statusCommand() *cli.Command {
 	return i.command(commandSpec{
-		name: "status", usage: "where the traffic is, what is happening, why, and what comes next", help: statusHelp,
+		name: "status", usage: "where the traffic is, what happens, why, what comes next", help: statusHelp,
 		run: func(c *cli.Context) error {
 			s, err := i.start(c)
 			if err != nil {
@@ -77,13 +79,8 @@ func (i *invocation) statusCommand() *cli.Command {
 				}
 				doc.Colors[n].Services = services
 			}
-			switch i.out.format {
-			case forPeople:
+			if i.out.result(doc); i.out.format == forPeople {
 				s.printStatus(doc)
-			case forScripts:
-				i.out.document(doc)
-			case forFollower:
-				i.out.event(doc)
 			}
 			return nil
 		},
@@ -105,7 +102,10 @@ func (s *session) status(ctx context.Context) statusDocument {
 		doc.Weight = r.Actual
 	}
 	share := func(c traffic.Color) traffic.Weight {
-		if c == s.carrier() {
+		switch {
+		case s.state.Stable == "":
+			return 0
+		case c == s.carrier():
 			return doc.Weight
 		}
 		return doc.Weight.Rest()
@@ -139,12 +139,12 @@ func (s *session) truth(live traffic.Live) string {
 	at := live.At.Local().Format(time.TimeOnly)
 	for _, c := range []traffic.Color{traffic.Blue, traffic.Green} {
 		if live.Share(c) == traffic.Full {
-			return fmt.Sprintf("%s %s 100 %% (proven %s)", c, s.state.Tag(c), at)
+			return fmt.Sprintf("%s (proven %s)", spaced(string(c), s.state.Tag(c), "100 %"), at)
 		}
 	}
 	c := s.carrier()
-	return fmt.Sprintf("%s %s %s, %s %s %s (proven %s)", c, s.state.Tag(c), live.Share(c),
-		c.Other(), s.state.Tag(c.Other()), live.Share(c.Other()), at)
+	return fmt.Sprintf("%s, %s (proven %s)", spaced(string(c), s.state.Tag(c), live.Share(c).String()),
+		spaced(string(c.Other()), s.state.Tag(c.Other()), live.Share(c.Other()).String()), at)
 }
 
 func (s *session) role(c traffic.Color) string {

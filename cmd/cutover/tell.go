@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"cutover/traffic"
@@ -18,6 +19,8 @@ type told struct {
 	By      string            `json:"by,omitempty"`
 	Why     string            `json:"why,omitempty"`
 	Say     string            `json:"say"`
+	Hint    string            `json:"hint,omitempty"`
+	Detail  []string          `json:"detail,omitempty"`
 	Verdict *verdict.Result   `json:"verdict,omitempty"`
 }
 
@@ -30,6 +33,9 @@ func (s *session) tell(before, after traffic.State, e traffic.Event) {
 	if r == nil {
 		return
 	}
+	if before.Phase() != after.Phase() {
+		s.inform(after)
+	}
 	if e.Kind == traffic.Judged && e.Verdict != nil {
 		s.leaveEvidence(*r, e.At)
 	}
@@ -38,8 +44,15 @@ func (s *session) tell(before, after traffic.State, e traffic.Event) {
 		return
 	}
 	s.out.stamped(e.At, about, "%s", text)
+	for _, line := range e.Detail {
+		s.out.line("  | %s", line)
+	}
+	if e.Hint != "" {
+		s.out.line("  → %s", e.Hint)
+	}
 	s.out.event(told{
 		Time: e.At, Event: e.Kind, Rollout: r.ID, Phase: after.Phase(), Weight: r.Actual, By: e.By, Why: e.Why, Say: text, Verdict: e.Verdict,
+		Hint: e.Hint, Detail: e.Detail,
 	})
 }
 
@@ -50,6 +63,12 @@ func transcript(before, after traffic.State, r traffic.Rollout, e traffic.Event)
 		was = *before.Open
 	}
 	switch e.Kind {
+	case traffic.Opened:
+		text := fmt.Sprintf("%s: %s, beside stable %s", r.ID, spaced(r.Release.Tag, "on", string(r.Candidate())), spaced(string(r.Stable), r.Previous))
+		if r.Phase == traffic.Waiting {
+			text += "; waits for `cutover approve`"
+		}
+		return "rollout", text
 	case traffic.Prepared:
 		return "ready", fmt.Sprintf("%s %s is up", r.Candidate(), r.Release.Tag)
 	case traffic.Raised:
@@ -118,9 +137,14 @@ func generation(e traffic.Event) string {
 	return fmt.Sprintf(" by generation %d", e.Live.Generation)
 }
 
-func orElse(s, otherwise string) string {
+func orElse[S ~string](s, otherwise S) S {
 	if s == "" {
 		return otherwise
 	}
 	return s
+}
+
+// spaced joins words of which some may be empty.
+func spaced(words ...string) string {
+	return strings.Join(strings.Fields(strings.Join(words, " ")), " ")
 }

@@ -6,6 +6,10 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -28,6 +32,27 @@ func (s *Stage) Run(ctx context.Context, color, binary string) (*Process, error)
 		time.Sleep(20 * time.Millisecond)
 	}
 	return p, context.Cause(ctx)
+}
+
+// Guardians are the process ids of the guardians that watch the stage's rollouts, or wait for what these have left to do.
+func (s *Stage) Guardians() []int {
+	var found []int
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is whole
+	for _, path := range lines {
+		typed, _ := os.ReadFile(path) // one that has ended meanwhile reads as empty
+		if args := strings.Split(string(typed), "\x00"); slices.Contains(args, "guardian") && slices.Contains(args, s.Root()) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+// dismiss ends the guardians, who would stay for as long as an old stack is kept warm.
+func (s *Stage) dismiss() {
+	for _, pid := range s.Guardians() {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // gone already is as good
+	}
 }
 
 // Stop ends the process as a container would be ended, and waits for it. It is fine on nil.

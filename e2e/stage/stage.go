@@ -48,6 +48,8 @@ type Options struct {
 	Also []string
 	// Server replaces the usual server block's content after the include; Head goes into http { } and Main before it.
 	Server, Head, Main string
+	// Shutdown is how long old workers of nginx may keep their connections; empty means 10s, 0 for ever.
+	Shutdown string
 	// Routes leaves the server block out: cutover.yaml has routes.
 	Routes bool
 }
@@ -60,6 +62,9 @@ type Stage struct {
 
 // Build writes the folder. Nothing runs yet.
 func Build(o Options) (*Stage, error) {
+	if o.Shutdown == "" {
+		o.Shutdown = "10s"
+	}
 	s := &Stage{Options: o}
 	for _, dir := range []string{s.path("nginx", "logs"), s.path("site"), s.path("state")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -221,8 +226,9 @@ func (s *Stage) Compose(ctx context.Context, color, tag string, args ...string) 
 	return nil
 }
 
-// Strike takes everything down that may run: nginx and both projects.
+// Strike takes everything down that may run: guardians, nginx and both projects.
 func (s *Stage) Strike(ctx context.Context) error {
+	s.dismiss()
 	failed := []error{s.StopNginx()}
 	if !s.External {
 		for _, color := range []string{"blue", "green"} {
@@ -283,7 +289,7 @@ signals:
 const nginxFile = `# An nginx of the stage's own: nothing of the system's is read or written.
 user root;
 worker_processes 2;
-worker_shutdown_timeout 10s;
+worker_shutdown_timeout {{.Shutdown}};
 pid {{.Dir}}/nginx/nginx.pid;
 error_log {{.Dir}}/nginx/logs/error.log notice;
 {{.Main}}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"cutover/nginxconf"
+	"cutover/traffic"
+)
+
+// The guardian is a second process of the same binary, in a session of its own, that holds the read end of a pipe to the promoter.
+// The kernel closes the pipe however the promoter ends: by kill -9, a panic, an exit in a goroutine, for lack of memory. If the promoter
+// has not said before that its rollout is settled, the guardian takes the rollout's folder away, and needs nothing else for it.
+// Afterwards it stays for what outlives a promoter: an old stack that is kept warm, a failed one that is kept for a look.
+
+// parting is what a promoter tells its guardian, one JSON object a line. The last one counts.
+type parting struct {
+	// Rollout is the one to watch. No line, no rollout: the guardian just ends.
+	Rollout traffic.RolloutID `json:"rollout"`
+	// Settled tells that nothing is to be cut back if the promoter ends now.
+	Settled bool `json:"settled"`
+	// Until is when something will be left to do: an old stack to be retired, a failed one to be stopped. Zero: nothing.
+	Until time.Time `json:"until,omitzero"`
+}
+
+// guard is a promoter's end of the pipe.
+type guard struct{ pipe *os.File }
+
+// post starts the guardian. It watches nothing until it is told a rollout.
+func (s *session) post() (*guard, error) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("start the guardian: %w", err)
+	}
+	defer func() { _ = read.Close() }()
+	log, err := os.OpenFile(filepath.Join(s.dir, "guardian.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start the guardian: %w", err), write.Close())
+	}
+	defer func() { _ = log.Close() }()
+	// The very binary that runs now, also when its file is replaced meanwhile.
+	c := exec.Command("/proc/self/exe", "guardian", "--root", s.proxy.Fence().Root, "--state", s.dir,
+		"--config", s.path, "--env", s.config.Environment)
+	c.Args[0] = "cutover"
+	c.Dir, c.Env = "/", append(slices.Clone(s.environ), "CUTOVER_ACTOR=guardian of "+s.actor)
+	c.ExtraFiles, c.Stdout, c.Stderr = []*os.File{read}, log, log
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := c.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the guardian: %w", err), write.Close())
+	}
+	return &guard{write}, c.Process.Release()
+}
+
+// tell leaves the guardian with what it has to know if the promoter says nothing any more.
+func (g *guard) tell(p parting) error {
+	text, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	if _, err := g.pipe.Write(append(text, '\n')); err != nil {
+		return fmt.Errorf("tell the guardian: %w", err)
+	}
+	return nil
+}
+
+// inform keeps the guardian up to date with the state that was just journaled.
+func (s *session) inform(state traffic.State) {
+	if s.guard == nil {
+		return
+	}
+	p := parting{Rollout: state.LastID, Settled: state.Open == nil || state.Phase() == traffic.Accepted || state.Phase() == traffic.Finishing}
+	if p.Settled {
+		p.Until = s.leftUntil(state)
+	}
+	_ = s.guard.tell(p) // a guardian that is gone cannot be told; the next command stands in for it
+}
+
+// leftUntil is when a settled state leaves something to do: when a warm stack, or a failed one, need not be kept any longer.
+func (s *session) leftUntil(state traffic.State) time.Time {
+	if warm := state.WarmUntil(); !warm.IsZero() {
+		return warm
+	}
+	return s.failedUntil(state)
+}
+
+// failedUntil is when the candidate of the last rollout, which did not make it, need not be kept for a look any more; zero where
+// nothing of it is known to run.
+func (s *session) failedUntil(state traffic.State) time.Time {
+	r := state.Last
+	if r == nil || state.Open != nil || r.Mode != traffic.Promotion || r.Ending == traffic.Promoted {
+		return time.Time{}
+	}
+	if running, known := state.Releases[r.Candidate()]; !known || running.Tag != r.Release.Tag {
+		return time.Time{}
+	}
+	return r.Ended.Add(s.config.Stacks.KeepFailed)
+}
+
+func (i *invocation) guardianCommand() *cli.Command {
+	c := i.command(commandSpec{
+		name: "guardian", usage: "cut back when the promoter dies; promote starts it",
+		flags: []cli.Flag{&cli.StringFlag{Name: "root", Required: true}, &cli.StringFlag{Name: "state", Required: true}},
+		run: func(c *cli.Context) error {
+			signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGPIPE)
+			last, err := hear(os.NewFile(3, "promoter"))
+			switch {
+			case err != nil || last.Rollout == 0:
+				return err
+			case !last.Settled:
+				return i.avenge(c, last.Rollout)
+			}
+			return i.tidy(c, last.Until)
+		},
+	})
+	c.Hidden = true
+	return c
+}
+
+// hear listens until the promoter has ended.
+func hear(pipe io.Reader) (last parting, err error) {
+	lines := bufio.NewScanner(pipe)
+	for lines.Scan() {
+		var p parting
+		if json.Unmarshal(lines.Bytes(), &p) == nil { // half a line is of a promoter that died within it
+			last = p
+		}
+	}
+	return last, lines.Err()
+}
+
+// avenge cuts the rollout of a dead promoter back: the folder first, by its id, so that a newer rollout is never meant; then the
+// journal and the proof, as `cutover back` does. Whatever of that fails, the folder is gone.
+func (i *invocation) avenge(c *cli.Context, id traffic.RolloutID) error {
+	root, dir := c.String("root"), c.String("state")
+	fence := nginxconf.Fence{Root: root}
+	standing, err := fence.Standing()
+	if err == nil && !slices.Contains(standing, id) {
+		return nil // somebody was quicker
+	}
+	if err := fence.Cut(id); err != nil {
+		return err
+	}
+	const why = "its promoter died without an outcome, the guardian cut back"
+	i.out.stamped(i.now(), "guardian", "rollout %s: %s", id, why)
+	err = i.writeDown(c.Context, root, dir, nil, []traffic.RolloutID{id}, why)
+	i.conclude(c.Context, c, dir)
+	s, opened := i.open(i.configOf(c), i.environmentOf(c))
+	if opened != nil {
+		return errors.Join(err, opened)
+	}
+	return errors.Join(err, i.tidy(c, s.leftUntil(s.state)))
+}
+
+// tidy waits until the time has come and then does what any next command would do first.
+func (i *invocation) tidy(c *cli.Context, until time.Time) error {
+	for i.now().Before(until) { // in naps: the timers of a suspended machine stand still, its clock does not
+		if _, err := os.Stat(c.String("root")); err != nil {
+			return nil // the app is gone
+		}
+		if err := pause(c.Context, min(until.Sub(i.now()), 10*time.Second)); err != nil {
+			return err
+		}
+	}
+	if until.IsZero() {
+		return nil
+	}
+	s, err := i.start(c)
+	if err != nil {
+		return err
+	}
+	s.close()
+	return nil
+}
