@@ -58,6 +58,11 @@ func (x *External) Retire(_ context.Context, color traffic.Color) error {
 	return nil
 }
 
+// Images tells nothing: what runs is somebody else's.
+func (x *External) Images(context.Context, traffic.Color, string) (map[string]string, error) {
+	return nil, nil
+}
+
 // Describe asks each web service once.
 func (x *External) Describe(ctx context.Context, color traffic.Color) ([]Standing, error) {
 	s := x.stack(color, "")

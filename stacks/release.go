@@ -22,6 +22,22 @@ func (c *Compose) release(ctx context.Context, s stack) (traffic.Release, error)
 	return r, nil
 }
 
+// Images gives the ids of the web services' images as the tag names them on this host. Preflight has seen that they are there.
+func (c *Compose) Images(ctx context.Context, color traffic.Color, tag string) (map[string]string, error) {
+	s := c.stack(color, tag)
+	m, err := c.model(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	images := map[string]string{}
+	for _, w := range c.Config.Web {
+		if images[w.Service], err = c.Engine.image(ctx, m.image(s, w.Service)); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.of(w.Service), err)
+		}
+	}
+	return images, nil
+}
+
 // Serving gives the release that the color's web services run, if each runs, publishes its address and answers.
 // A fault of kind NotReady means that this color does not.
 func (c *Compose) Serving(ctx context.Context, color traffic.Color) (traffic.Release, error) {

@@ -71,6 +71,9 @@ type Inspector interface {
 	// Preflight tells whether the color could be prepared. The only thing that it may change is the engine's store of images: it
 	// pulls those that are missing.
 	Preflight(ctx context.Context, c traffic.Color, tag string) error
+	// Images gives, by web service, the id of the image that the tag means on this host: what would run. Empty where nobody
+	// can tell.
+	Images(ctx context.Context, c traffic.Color, tag string) (map[string]string, error)
 	// Describe gives each listed service of the color, in the order of the configuration. It does not need the compose files.
 	Describe(ctx context.Context, c traffic.Color) ([]Standing, error)
 	// Serving gives the release that the color runs, if all its web services run, are ours and answer.

@@ -1,4 +1,4 @@
-// Package templates holds everything that cutover writes for somebody else to read: nginx's files and the first cutover.yaml.
+// Package templates holds everything that cutover writes for somebody else to read: nginx's files, the first cutover.yaml, systemd's unit.
 // A template gets a plain struct, validated and sorted; what comes from outside goes through a quoting func.
 package templates
 
@@ -6,5 +6,5 @@ import "embed"
 
 // Files holds the templates by their path below this folder, such as nginx/http.conf.tmpl.
 //
-//go:embed nginx compose
+//go:embed nginx compose systemd
 var Files embed.FS

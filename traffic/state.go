@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"slices"
 	"time"
 
 	"cutover/traffic/verdict"
@@ -140,6 +141,23 @@ type State struct {
 	// LastID is the highest id ever opened.
 	LastID   RolloutID   `json:"last_id,omitzero"`
 	Rejected []Rejection `json:"rejected,omitempty"`
+}
+
+// Rejection finds the last time that users were taken away from the release. It is the same release where every image that both know
+// is the same; where nobody knows the images, the tag decides.
+func (s State) Rejection(release Release) (Rejection, bool) {
+	for _, r := range slices.Backward(s.Rejected) {
+		same, compared := true, false
+		for service, image := range r.Release.Images {
+			if other, known := release.Images[service]; known {
+				same, compared = same && image == other, true
+			}
+		}
+		if compared && same || !compared && r.Release.Tag == release.Tag {
+			return r, true
+		}
+	}
+	return Rejection{}, false
 }
 
 // Phase of the open rollout; Idle when there is none.

@@ -76,7 +76,8 @@ func (i *invocation) back(ctx context.Context, c *cli.Context, root string) erro
 	i.tellCut(outcome)
 	dir, unknown := i.stateOf(c, root)
 	if len(outcome.Cut) > 0 {
-		if journaled := i.writeDown(ctx, root, dir, unknown, outcome.Cut, orElse(c.String("why"), "`cutover back` by "+i.actor)); journaled != nil {
+		e := traffic.Event{Kind: traffic.CutSeen, Why: orElse(c.String("why"), "`cutover back` by "+i.actor)}
+		if journaled := i.writeDown(ctx, root, dir, unknown, outcome.Cut, e); journaled != nil {
 			i.out.aside("not journaled yet: %v", journaled)
 		}
 	}
@@ -151,11 +152,11 @@ func nothingWarm(outcome nginxconf.Outcome, root string) error {
 	}
 }
 
-// writeDown puts the cutback into the journal. What cannot be journaled is left in the cut folder, for the next writer.
-func (i *invocation) writeDown(ctx context.Context, root, dir string, unknown error, cut []traffic.RolloutID, why string) error {
+// writeDown puts the cutbacks into the journal, each as the event with its id. What cannot be journaled is left in the cut folder, for the next writer.
+func (i *invocation) writeDown(ctx context.Context, root, dir string, unknown error, cut []traffic.RolloutID, e traffic.Event) error {
 	var failed []error
 	for _, id := range cut {
-		e := traffic.Event{Kind: traffic.CutSeen, At: i.now(), Rollout: id, By: i.actor, Why: why}
+		e.At, e.By, e.Rollout = i.now(), i.actor, id
 		err := unknown
 		if err == nil {
 			err = i.journalCut(ctx, dir, e)
@@ -199,7 +200,7 @@ func (i *invocation) conclude(ctx context.Context, c *cli.Context, dir string) {
 func cutSeenOf(text []byte) (traffic.Event, bool) {
 	var e traffic.Event
 	err := json.Unmarshal(text, &e)
-	return e, err == nil && e.Kind == traffic.CutSeen && e.Rollout > 0
+	return e, err == nil && (e.Kind == traffic.CutSeen || e.Kind == traffic.Recovered) && e.Rollout > 0
 }
 
 // stateOf is the journal's folder: as the last raise wrote it beside nginx's files, else as the configuration says.

@@ -17,6 +17,7 @@ import (
 	"cutover/nginxconf"
 	"cutover/stacks"
 	"cutover/traffic"
+	"cutover/traffic/notify"
 	"cutover/traffic/signal"
 	"cutover/traffic/verdict"
 )
@@ -39,6 +40,10 @@ type Config struct {
 	Rollout traffic.PlanConfig `yaml:"rollout"`
 	Verdict verdict.Config     `yaml:"verdict"`
 	Signals signal.Config      `yaml:"signals"`
+	// Notify are the receivers that are told how rollouts go.
+	Notify []notify.Config `yaml:"notify"`
+	// OnEnd is a command, as its words, that is run after each rollout's end with CUTOVER_* set.
+	OnEnd []string `yaml:"on_end"`
 }
 
 func defaultConfig() Config {
@@ -201,6 +206,9 @@ func (c Config) mistakes() []error {
 		if err := section.Validate(); err != nil {
 			found = append(found, err)
 		}
+	}
+	if err := notify.Validate(c.Notify); err != nil {
+		found = append(found, err)
 	}
 	if len(found) == 0 { // what is rendered is made of all of them
 		if err := c.rendered().Validate(); err != nil {

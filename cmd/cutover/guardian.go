@@ -18,6 +18,7 @@ import (
 
 	"cutover/nginxconf"
 	"cutover/traffic"
+	"cutover/traffic/notify"
 )
 
 // The guardian is a second process of the same binary, in a session of its own, that holds the read end of a pipe to the promoter.
@@ -154,12 +155,15 @@ func (i *invocation) avenge(c *cli.Context, id traffic.RolloutID) error {
 	}
 	const why = "its promoter died without an outcome, the guardian cut back"
 	i.out.stamped(i.now(), "guardian", "rollout %s: %s", id, why)
-	err = i.writeDown(c.Context, root, dir, nil, []traffic.RolloutID{id}, why)
+	// Recovered, and not CutSeen: nobody has judged the release, so that a repeated job may try it again.
+	err = i.writeDown(c.Context, root, dir, nil, []traffic.RolloutID{id}, traffic.Event{Kind: traffic.Recovered, Why: why})
 	i.conclude(c.Context, c, dir)
 	s, opened := i.open(i.configOf(c), i.environmentOf(c))
 	if opened != nil {
 		return errors.Join(err, opened)
 	}
+	s.cry(c.Context, notify.Guardian, s.state, i.now())
+	s.deliver(c.Context)
 	return errors.Join(err, i.tidy(c, s.leftUntil(s.state)))
 }
 

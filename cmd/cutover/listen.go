@@ -20,12 +20,21 @@ var steering = map[traffic.EventKind]bool{
 	traffic.Paused: true, traffic.Resumed: true, traffic.Approved: true, traffic.AbortAsked: true, traffic.CutSeen: true,
 }
 
+// question says whether Ctrl-C may ask what it means.
+type question string
+
+// mayAsk asks where somebody sits at the terminal; neverAsk takes it as back.
+const (
+	mayAsk   question = "may-ask"
+	neverAsk question = "never-ask"
+)
+
 // answerWithin bounds the question that Ctrl-C asks: nobody there means back.
 const answerWithin = 10 * time.Second
 
 // listen brings signals and other people's commands to the controller until stop is called. A lost terminal is nobody's wish: hold
 // and main ignore SIGHUP and SIGPIPE. SIGTERM is one, and Ctrl-C asks once which one.
-func (s *session) listen(ctx context.Context, yes bool) (inbox <-chan traffic.Message, stop func()) {
+func (s *session) listen(ctx context.Context, q question) (inbox <-chan traffic.Message, stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	messages := make(chan traffic.Message)
 	send := func(m traffic.Message) {
@@ -43,7 +52,7 @@ func (s *session) listen(ctx context.Context, yes bool) (inbox <-chan traffic.Me
 			case <-ctx.Done():
 				return
 			case got := <-signals:
-				if got == os.Interrupt && !yes && !asked && isTerminal(s.stdin) {
+				if got == os.Interrupt && q == mayAsk && !asked && isTerminal(s.stdin) {
 					asked = true
 					running.Go(func() { s.askBack(ctx, send) })
 					continue

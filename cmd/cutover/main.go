@@ -112,7 +112,7 @@ func (i *invocation) commands() *cli.App {
 		HideHelpCommand: true,
 		Commands: []*cli.Command{
 			i.initCommand(), i.doctorCommand(), i.upCommand(), i.shiftCommand(), i.acceptCommand(), i.promoteCommand(),
-			i.backCommand(), i.rollbackCommand(), i.statusCommand(), i.pauseCommand(), i.resumeCommand(), i.approveCommand(), i.abortCommand(),
+			i.backCommand(), i.rollbackCommand(), i.statusCommand(), i.pauseCommand(), i.resumeCommand(), i.approveCommand(), i.abortCommand(), i.waitCommand(), i.recoverCommand(),
 			i.historyCommand(), i.renderCommand(), i.configCommand(), i.downCommand(), i.guardianCommand(), helpCommand(),
 		},
 		Action: func(c *cli.Context) error {
@@ -186,21 +186,24 @@ func waitFlag() cli.Flag {
 // commandSpec is what differs between commands.
 type commandSpec struct {
 	name, usage, help string
-	flags             []cli.Flag
-	run               func(c *cli.Context) error
+	// argument names the one word that may follow the flags; empty where none may.
+	argument string
+	flags    []cli.Flag
+	run      func(c *cli.Context) error
 }
 
 // command makes an entry of the table: the shared flags, no stray arguments, usage errors with exit 2.
 func (i *invocation) command(spec commandSpec) *cli.Command {
 	return &cli.Command{
-		Name: spec.name, Usage: spec.usage, Description: strings.TrimSpace(spec.help),
+		ArgsUsage: spec.argument,
+		Name:      spec.name, Usage: spec.usage, Description: strings.TrimSpace(spec.help),
 		Flags:        append(append(spec.flags, outputFlags()...), configFlags()...),
 		OnUsageError: usageError,
 		Action: func(c *cli.Context) error {
 			switch {
 			case c.Bool("json") && c.Bool("events"):
 				return usagef("%s: --json and --events exclude each other", spec.name)
-			case c.NArg() > 0:
+			case c.NArg() > 1 || c.NArg() == 1 && spec.argument == "":
 				return usagef("%s: takes no argument %q; `cutover %s --help` shows its flags", spec.name, c.Args().First(), spec.name)
 			case c.Duration("wait") < 0:
 				return usagef("%s: --wait %v is negative", spec.name, c.Duration("wait"))

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -57,12 +58,18 @@ func (i *invocation) promotes(spec commandSpec) *cli.Command {
 		&cli.StringFlag{Name: "tag", Usage: "the `TAG` of the release to bring out"},
 		&cli.DurationFlag{Name: "timeout", Usage: "cut back if not accepted within `DURATION`", DefaultText: "none"},
 		&cli.BoolFlag{Name: "yes", Usage: "ask nothing: Ctrl-C means back; never an approval", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "plan", Usage: "only print what the plan is likely to take", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "again", Usage: "although this release was taken back before; needs --why", DisableDefaultText: true},
+		&cli.StringFlag{Name: "why", Usage: "a `SENTENCE` for the history"},
 		waitFlag(),
 	}
 	spec.run = func(c *cli.Context) error {
 		tag := c.String("tag")
 		if tag == "" {
 			return usagef("%s: --tag TAG is missing", spec.name)
+		}
+		if c.Bool("again") && c.String("why") == "" {
+			return usagef("%s: --again needs --why SENTENCE: what is different now?", spec.name)
 		}
 		if c.Duration("timeout") < 0 {
 			return usagef("%s: --timeout %v is negative", spec.name, c.Duration("timeout"))
@@ -75,20 +82,39 @@ func (i *invocation) promotes(spec commandSpec) *cli.Command {
 		if err := s.config.accepts(tag); err != nil {
 			return err
 		}
+		if c.Bool("plan") {
+			return s.showPlan(c.Context)
+		}
 		if err := s.ready(c.Context, c.Duration("wait")); err != nil {
 			return err
 		}
-		plan := s.config.plan()
-		plan.Timeout = c.Duration("timeout")
-		return s.promote(c.Context, tag, plan, c.Bool("yes"))
+		w := wish{tag: tag, plan: s.config.plan(), why: c.String("why"), question: mayAsk}
+		w.plan.Timeout = c.Duration("timeout")
+		if c.Bool("yes") {
+			w.question = neverAsk
+		}
+		if c.Bool("again") {
+			w.again = w.why
+		}
+		return s.promote(c.Context, w)
 	}
 	return i.command(spec)
 }
 
-func (s *session) promote(ctx context.Context, tag string, plan traffic.Plan, yes bool) error {
-	if stable := s.state.Stable; s.state.Tag(stable) == tag {
+// wish is what the person or the job asks of a promotion.
+type wish struct {
+	tag  string
+	plan traffic.Plan
+	why  string
+	// again is the reason to try a release that was taken back before; empty where that is not asked for.
+	again    string
+	question question
+}
+
+func (s *session) promote(ctx context.Context, w wish) error {
+	if stable := s.state.Stable; s.state.Tag(stable) == w.tag {
 		return &traffic.Fault{
-			Kind: traffic.Usage, Err: fmt.Errorf("%s is stable already, on %s", tag, stable),
+			Kind: traffic.Usage, Err: fmt.Errorf("%s is stable already, on %s", w.tag, stable),
 			Hint: "There is nothing to promote. `cutover status` shows both colors.",
 		}
 	}
@@ -99,25 +125,49 @@ func (s *session) promote(ctx context.Context, tag string, plan traffic.Plan, ye
 	if err := s.proxy.Preflight(ctx); err != nil {
 		return err
 	}
-	if err := s.stacks.Preflight(ctx, candidate, tag); err != nil {
+	if err := s.stacks.Preflight(ctx, candidate, w.tag); err != nil {
 		return err
+	}
+	if err := s.untried(ctx, candidate, w); err != nil {
+		return err
+	}
+	if doc, err := s.forecast(ctx, w.plan); err != nil {
+		s.out.stamped(s.now(), "forecast", "none: %v", err) // a convenience must not keep a release back
+	} else {
+		s.printForecast(doc, w.plan)
 	}
 	if err := s.vacate(ctx); err != nil { // last: until here the old stack is warm, and bad input must not cost that
 		return err
 	}
 	opening := traffic.Opening{
-		Mode: traffic.Promotion, Plan: plan, Stable: s.state.Stable, Tag: tag, Previous: s.state.Tag(s.state.Stable),
+		Mode: traffic.Promotion, Plan: w.plan, Stable: s.state.Stable, Tag: w.tag, Previous: s.state.Tag(s.state.Stable),
 	}
-	inbox, stop := s.listen(ctx, yes)
+	inbox, stop := s.listen(ctx, w.question)
 	defer stop()
 	guard, err := s.post()
 	if err != nil {
 		return &traffic.Fault{Kind: traffic.Preflight, Err: err, Hint: "Without a guardian nobody would cut back if this process died."}
 	}
 	s.guard = guard
-	if err := s.openRollout(ctx, opening, nil); err != nil {
+	if err := s.openRollout(ctx, opening, nil, w.why); err != nil {
 		return err
 	}
 	s.carry(ctx, inbox)
 	return s.conclude(ctx)
+}
+
+// untried refuses a release that users were taken away from before: a job that is run again must not hurt them twice.
+func (s *session) untried(ctx context.Context, candidate traffic.Color, w wish) error {
+	images, err := s.stacks.Images(ctx, candidate, w.tag)
+	if err != nil {
+		return err
+	}
+	r, tried := s.state.Rejection(traffic.Release{Tag: w.tag, Images: images})
+	if !tried || w.again != "" {
+		return nil
+	}
+	return &traffic.Fault{
+		Kind: traffic.Policy, Err: fmt.Errorf("%s was taken back before, in rollout %s on %s: %s", w.tag, r.Rollout, r.At.Local().Format(time.DateTime), r.Why),
+		Hint: "Bring a mended release, or say what is different now: --again --why SENTENCE.",
+	}
 }

@@ -123,8 +123,10 @@ func (s *session) carry(ctx context.Context, inbox <-chan traffic.Message) {
 	}
 	if r := s.state.Open; r != nil && r.Mode == traffic.Promotion {
 		c.Judge = verdict.NewJudge(s.config.Verdict)
-		c.Signal = signal.OpenAccessLog(s.config.accessLog(), s.config.App, s.arms(*r), s.now)
+		c.Signal = signal.OpenAccessLog(s.config.accessLog(), s.config.App, s.arms(r.Stable), s.now)
 	}
+	stop := s.deliverBeside(ctx)
+	defer stop()
 	state, err := c.Run(ctx, s.state)
 	s.state = state
 	if err != nil {
@@ -133,23 +135,23 @@ func (s *session) carry(ctx context.Context, inbox <-chan traffic.Message) {
 }
 
 // arms tells the judge which address belongs to which side.
-func (s *session) arms(r traffic.Rollout) signal.Addresses {
+func (s *session) arms(stable traffic.Color) signal.Addresses {
 	arms := signal.Addresses{}
 	for _, w := range s.config.Stacks.Web {
-		arms[w.Address(r.Stable)] = verdict.Baseline
-		arms[w.Address(r.Candidate())] = verdict.Candidate
+		arms[w.Address(stable)] = verdict.Baseline
+		arms[w.Address(stable.Other())] = verdict.Candidate
 	}
 	return arms
 }
 
 // openRollout takes the next id, records the rollout and says that it begins. From here on it ends in the journal.
-func (s *session) openRollout(ctx context.Context, o traffic.Opening, release *traffic.Release) error {
+func (s *session) openRollout(ctx context.Context, o traffic.Opening, release *traffic.Release, why string) error {
 	split := traffic.Split{Stable: o.Stable, Releases: map[traffic.Color]string{o.Stable: o.Previous, o.Stable.Other(): o.Tag}}
 	id, err := s.proxy.Open(ctx, s.state.LastID, split)
 	if err != nil {
 		return err
 	}
-	before, e := s.state, traffic.Event{Kind: traffic.Opened, At: s.now(), By: s.actor, Rollout: id, Opening: &o, Release: release}
+	before, e := s.state, traffic.Event{Kind: traffic.Opened, At: s.now(), By: s.actor, Rollout: id, Opening: &o, Release: release, Why: why}
 	if err := s.record(ctx, e); err != nil {
 		return errors.Join(err, s.proxy.Fence().Cut(id))
 	}

@@ -28,6 +28,7 @@ type session struct {
 	stacks  *stacks.Driver
 	lock    *journal.Lock
 	since   time.Time
+	crier   *crier
 	// guard is the guardian of the rollout that this process carries; nil where it carries none.
 	guard *guard
 	// patience is the controller's FinishPatience.
@@ -61,6 +62,7 @@ func (i *invocation) open(configPath, environment string) (*session, error) {
 			Hint: fmt.Sprintf("Make %s writable for you (root, or the group that owns it), or set state in %s.", c.State, path),
 		}
 	}
+	s.crier = s.newCrier()
 	return s, s.replay()
 }
 

@@ -93,7 +93,7 @@ func (s *session) shift(ctx context.Context, to traffic.Color, weight traffic.We
 		s.out.stamped(s.now(), "shift", "nothing to do: %s", traffic.Headline(s.state))
 		return s.finish(ctx, "unchanged", exitDone)
 	}
-	inbox, stop := s.listen(ctx, true)
+	inbox, stop := s.listen(ctx, neverAsk)
 	defer stop()
 	if err := s.begin(ctx, candidate, share); err != nil {
 		return err
@@ -132,7 +132,7 @@ func (s *session) begin(ctx context.Context, candidate traffic.Color, share traf
 	return s.openRollout(ctx, traffic.Opening{
 		Mode: traffic.HandMade, Stable: s.state.Stable, Tag: release.Tag, Previous: s.state.Tag(s.state.Stable), Target: share,
 		Plan: traffic.Plan{KeepWarm: s.config.Stacks.KeepWarm},
-	}, &release)
+	}, &release, "")
 }
 
 // finishedByHand ends a shift to nothing: that a person's own wish cut the rollout back is no failure.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -39,6 +40,7 @@ func (s *session) tell(before, after traffic.State, e traffic.Event) {
 	if e.Kind == traffic.Judged && e.Verdict != nil {
 		s.leaveEvidence(*r, e.At)
 	}
+	s.announce(context.Background(), before, after, e)
 	about, text := transcript(before, after, *r, e)
 	if text == "" {
 		return

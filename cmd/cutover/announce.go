@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
+
+	"cutover/traffic"
+	"cutover/traffic/notify"
+)
+
+const (
+	// heldLongEnough is how long a rollout may hold, or be blind, before somebody is told.
+	heldLongEnough = 5 * time.Minute
+	// lastWords bounds how long a command's end waits for a receiver. What was not taken stays queued for the next command.
+	lastWords = 3 * time.Second
+	// onEndPatience bounds the command of on_end.
+	onEndPatience = time.Minute
+)
+
+// crier tells people, beside the rollout: nothing here blocks or fails it.
+type crier struct {
+	spool  *notify.Spool
+	sender notify.Sender
+	// heldSince is when the present hold began; zero while nothing holds.
+	heldSince time.Time
+	heldTold  bool
+}
+
+func (s *session) newCrier() *crier {
+	say := func(line string) { s.out.stamped(s.now(), "notify", "%s", line) }
+	return &crier{
+		spool:  notify.Open(filepath.Join(s.dir, "notify"), say),
+		sender: notify.Sender{Env: s.env, Now: s.now},
+	}
+}
+
+// deliverBeside sends what is queued until stop is called, which gives the last messages a short while.
+func (s *session) deliverBeside(ctx context.Context) (stop func()) {
+	if len(s.config.Notify) == 0 {
+		return func() {}
+	}
+	running, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.crier.spool.Run(running, s.config.Notify, s.crier.sender)
+	}()
+	return func() {
+		cancel()
+		<-ended
+		s.deliver(ctx)
+	}
+}
+
+// deliver sends what is queued now, and leaves the rest to the next command.
+func (s *session) deliver(ctx context.Context) {
+	if len(s.config.Notify) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	if err := s.crier.spool.Deliver(ctx, s.config.Notify, s.crier.sender); err != nil {
+		s.out.stamped(s.now(), "notify", "stays queued: %v", err)
+	}
+}
+
+// announce puts what an event means for people into the queue.
+func (s *session) announce(ctx context.Context, before, after traffic.State, e traffic.Event) {
+	if len(s.config.Notify) == 0 && len(s.config.OnEnd) == 0 {
+		return
+	}
+	for _, kind := range s.news(before, after, e) {
+		s.cry(ctx, kind, after, e.At)
+	}
+	if r, ended := justEnded(before, after); ended {
+		s.runOnEnd(ctx, s.message(kindOfEnd(*r), after, e.At))
+	}
+}
+
+// news finds what is worth a message in one event.
+func (s *session) news(before, after traffic.State, e traffic.Event) []notify.Kind {
+	var kinds []notify.Kind
+	if r, ended := justEnded(before, after); ended {
+		kinds = append(kinds, kindOfEnd(*r))
+	}
+	if e.Kind == traffic.Retired {
+		kinds = append(kinds, notify.Finished)
+	}
+	if before.Phase() != traffic.Waiting && after.Phase() == traffic.Waiting {
+		kinds = append(kinds, notify.Approval)
+	}
+	if s.crier.heldForLong(after, e.At) {
+		kinds = append(kinds, notify.Holding)
+	}
+	return kinds
+}
+
+// heldForLong tells once for each hold that it has lasted.
+func (c *crier) heldForLong(s traffic.State, now time.Time) bool {
+	r := s.Open
+	if r == nil || r.Holding == "" && r.BlindSince.IsZero() {
+		c.heldSince, c.heldTold = time.Time{}, false
+		return false
+	}
+	if c.heldSince.IsZero() {
+		c.heldSince = now
+	}
+	if c.heldTold || now.Sub(c.heldSince) < heldLongEnough {
+		return false
+	}
+	c.heldTold = true
+	return true
+}
+
+// justEnded gives the rollout whose outcome this event brought: accepted, or over without that.
+func justEnded(before, after traffic.State) (*traffic.Rollout, bool) {
+	switch {
+	case before.Phase() != traffic.Accepted && after.Phase() == traffic.Accepted:
+		return after.Open, true
+	case before.Open != nil && after.Open == nil && after.Last != nil && after.Last.Ending != traffic.Promoted:
+		return after.Last, true
+	}
+	return nil, false
+}
+
+func kindOfEnd(r traffic.Rollout) notify.Kind {
+	if r.Unproven != "" {
+		return notify.Unproven
+	}
+	if r.Ending == traffic.Declined {
+		return notify.Refused
+	}
+	return notify.Kind(r.Ending)
+}
+
+// cry queues one message; where the disk takes it not, it is sent at once.
+func (s *session) cry(ctx context.Context, kind notify.Kind, state traffic.State, at time.Time) {
+	m := s.message(kind, state, at)
+	err := s.crier.spool.Put(s.config.Notify, m)
+	if err == nil {
+		return
+	}
+	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	defer cancel()
+	for _, c := range s.config.Notify {
+		if len(c.On) == 0 || slices.Contains(c.On, kind) {
+			err = errors.Join(err, s.crier.sender.Send(brief, c, m))
+		}
+	}
+	s.out.stamped(at, "notify", "not queued: %v", err)
+}
+
+var notInID = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
+
+// message makes the one sentence with its numbers.
+func (s *session) message(kind notify.Kind, state traffic.State, at time.Time) notify.Message {
+	r := state.Open
+	if r == nil {
+		r = state.Last
+	}
+	text := traffic.Doing(state, at)
+	if r.Ending != "" && kind != notify.Finished {
+		text = traffic.Ended(r)
+	}
+	host, _ := os.Hostname() // a host without a name is told without one
+	id := fmt.Sprintf("%s-%s-%s-%s-%d", host, s.config.App, r.ID, kind, len(r.Steps))
+	m := notify.Message{
+		ID: notInID.ReplaceAllString(id, "-"), At: at, App: s.config.App, Environment: s.config.Environment, Host: host,
+		Rollout: r.ID.String(), Release: r.Release.Tag, Kind: kind, Text: text, Next: traffic.Coming(state, at),
+		Weight: r.Actual.Fraction() * 100,
+	}
+	if r.Ending != "" {
+		m.Exit = exitOfEnding(*r)
+	}
+	return m
+}
+
+// runOnEnd runs the command of on_end. What becomes of it is said, and changes nothing.
+func (s *session) runOnEnd(ctx context.Context, m notify.Message) {
+	if len(s.config.OnEnd) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), onEndPatience)
+	defer cancel()
+	c := command(ctx, s.config.OnEnd)
+	c.Dir, c.Env = filepath.Dir(s.path), append(slices.Clone(s.environ), m.Environ()...)
+	if out, err := c.CombinedOutput(); err != nil {
+		s.out.stamped(s.now(), "on_end", "%s: %v: %s", s.config.OnEnd[0], err, trimLine(out))
+	}
+}
