@@ -12,6 +12,9 @@ import (
 	"cutover/traffic/verdict"
 )
 
+// leastProof is the least time that a pass takes, however much traffic there is: the judge wants to have seen a minute.
+const leastProof = time.Minute
+
 // forecastDocument is what `promote --plan --json` prints.
 type forecastDocument struct {
 	Rates    signal.Rates     `json:"rates"`
@@ -124,8 +127,8 @@ func remedyOf(step verdict.StepForecast) string {
 	case len(would) > 0:
 		return "would do: " + strings.Join(would, ", or ")
 	case step.Requests > 0:
-		takes := time.Duration(float64(step.Needed) / step.Requests * float64(time.Second))
-		return fmt.Sprintf("no weight or margin would do: a pass takes about %d requests of the candidate, %v at this rate", step.Needed, takes.Round(time.Minute))
+		takes := max(leastProof, time.Duration(float64(step.Needed)/step.Requests*float64(time.Second)))
+		return fmt.Sprintf("no weight or margin would do: a pass takes %v at this rate, about %d requests of the candidate", takes.Round(time.Second), step.Needed)
 	}
 	return ""
 }

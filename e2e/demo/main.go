@@ -27,6 +27,8 @@ const (
 	rate    = 300 // requests a second
 	workers = 32
 	sockets = 20 // requests a second of the plain socket clients beside
+	// crowdRate is added while somebody cuts back: the candidate's last answer is dated no finer than its requests are apart.
+	crowdRate = 1000
 )
 
 // The releases of the story.
@@ -181,7 +183,7 @@ func (d *demo) open(ctx context.Context) error {
 		return err
 	}
 	say("nginx %s answers on %s; %d requests a second come in", d.summary.Nginx, d.URL(), rate)
-	return nil
+	return pause(ctx, 3*time.Second) // so that the forecast has traffic to go by
 }
 
 // bring starts a color's process where there is no engine; with one, cutover does it.
@@ -264,10 +266,13 @@ func (d *demo) byHand(ctx context.Context) error {
 			return err
 		}
 	}
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-time.After(3 * time.Second):
+	crowd, err := load.Start(ctx, load.Plan{URL: d.URL(), Rate: crowdRate, Workers: workers})
+	if err != nil {
+		return err
+	}
+	defer crowd.Stop()
+	if err := pause(ctx, 3*time.Second); err != nil {
+		return err
 	}
 	began := time.Now()
 	if err := d.typed(ctx, 0, "back"); err != nil {
@@ -281,7 +286,7 @@ func (d *demo) byHand(ctx context.Context) error {
 		return err
 	}
 	settle(ctx)
-	tally := d.load.Report().Summary().Releases[next.Tag]
+	tally := crowd.Stop().Summary().Releases[next.Tag]
 	if tally.Answers == 0 {
 		return fmt.Errorf("by hand: %s got no request at 20 %%", next.Tag)
 	}
@@ -359,12 +364,18 @@ func (d *demo) strike(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// settle waits until the answers that are under way have come in.
-func settle(ctx context.Context) {
+func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
-	case <-time.After(time.Second):
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
 	}
+}
+
+// settle waits until the answers that are under way have come in.
+func settle(ctx context.Context) {
+	_ = pause(ctx, time.Second) // whoever comes next sees that ctx is over
 }
 
 func version(ctx context.Context, argv ...string) string {

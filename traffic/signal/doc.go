@@ -16,4 +16,6 @@
 //
 // "No evidence" is never zero errors: lines that may be missing are a Gap, reading that cannot keep up is Behind, and
 // a log that cannot be read is a Fault that names it.
+//
+// rates.go reads the same lines of the last day for another purpose: how much traffic there is, for a forecast.
 package signal

@@ -26,4 +26,7 @@
 // requests. Bursts that break the first are limited by a token bucket; nothing mends the second. At the full share there is no
 // second arm: an outage that both releases would have shared looks like the candidate's, so that whoever acts on a
 // failure there should first ask whether stable would answer.
+//
+// forecast.go tells beforehand how long a plan is likely to take: rehearsal.go plays it with made-up traffic through this same
+// judge.
 package verdict
