@@ -1,13 +1,14 @@
 # make build   bin/cutover, one static binary
 # make demo    the whole story on this machine in two minutes: promote, revert, back; installs what it needs and says so
 # make test    lint, then all tests on the real Docker, Compose and nginx, with the race detector; nothing may be skipped
+# make bench   how soon a cutback takes effect, beside nginx's reload, and what cutover costs; .bench/results.json, in four minutes
 # make lint    gofmt, go vet, staticcheck, govulncheck
 # make clean   removes what make made
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 FOLDERS := $(wildcard cmd traffic stacks nginxconf templates e2e)
 
-.PHONY: build demo test lint setup clean
+.PHONY: build demo test bench lint setup clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o bin/cutover ./cmd/cutover
@@ -24,6 +25,10 @@ test: build setup lint
 	go build -buildvcs=false -o .tools/testrun ./e2e/testrun
 	CUTOVER_REQUIRE_REAL=1 bash e2e/with-engine.sh .tools/testrun -race -count=1 -timeout 15m $$(go list ./... | grep -vx cutover/e2e)
 	CUTOVER_REQUIRE_REAL=1 bash e2e/with-engine.sh .tools/testrun -race -count=1 -timeout 25m ./e2e
+
+bench: build setup
+	go build -buildvcs=false -o .tools/bench ./e2e/bench
+	@bash e2e/with-engine.sh .tools/bench
 
 lint:
 	@sh e2e/setup.sh lint

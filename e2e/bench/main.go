@@ -1,0 +1,219 @@
+// Bench measures what people on call would ask first, on a real engine, Compose, nginx and load: how soon users are off a bad
+// release, beside the usual `nginx -t && nginx -s reload` on the very same nginx, and what cutover costs meanwhile. It leaves
+// .bench/results.json, and nothing that runs. It judges no number: machines differ, and whoever compares two runs can.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"cutover/e2e/images"
+	"cutover/e2e/stage"
+)
+
+const (
+	image     = "cutover-bench"
+	folder    = ".bench"
+	firstPort = 19180
+	// bound is for the whole bench without its cleaning up.
+	bound = 4 * time.Minute
+	// patience is for anything that is waited for: to come up, to get its share, to fall silent.
+	patience = 45 * time.Second
+)
+
+var (
+	stable    = images.Release{Tag: "v1.0.0"}
+	candidate = images.Release{Tag: "v1.1.0"}
+	releases  = []images.Release{stable, candidate}
+)
+
+// settings has plans that stay at their first step for as long as the bench looks at it.
+const settings = `rollout:
+  steps: [{ weight: 20, soak: 1h }, { weight: 100 }]
+verdict:
+  warm_up: 0s
+environments:
+  careful: { rollout: { steps: [{ weight: 5, soak: 1h }, { weight: 100 }] } }
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// bench is the site that is measured.
+type bench struct {
+	*stage.Stage
+	// processes are the stacks where there is no engine.
+	processes []*stage.Process
+}
+
+func run(ctx context.Context) (failed error) {
+	limited, cancel := context.WithTimeoutCause(ctx, bound, fmt.Errorf("not through within %v", bound))
+	defer cancel()
+	b, err := set()
+	if err != nil {
+		return err
+	}
+	defer func() { failed = errors.Join(failed, b.strike(context.WithoutCancel(ctx))) }()
+	say("building and starting the site")
+	if err := b.open(limited); err != nil {
+		return err
+	}
+	var all []row
+	for _, part := range []struct {
+		title   string
+		measure func(context.Context) ([]row, error)
+	}{
+		{"parsing log lines", b.logLines},
+		{"killing the promoter at 20 %", b.guardianCutback},
+		{"weighing a promotion at 5 %", b.promotionSize},
+		{"cutting back, and reloading beside it", b.cutbackReloadMode},
+		{"starting up", b.backStartup},
+	} {
+		say("%s", part.title)
+		rows, err := part.measure(limited)
+		if err != nil {
+			return fmt.Errorf("%s: %w", part.title, err)
+		}
+		all = append(all, rows...)
+	}
+	if err := write(filepath.Join(b.Dir, "results.json"), all); err != nil {
+		return err
+	}
+	return show(os.Stdout, all)
+}
+
+// set writes the site's folder. Nothing runs yet.
+func set() (*bench, error) {
+	dir, err := filepath.Abs(folder)
+	if err != nil {
+		return nil, err
+	}
+	binary, err := filepath.Abs("bin/cutover")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return nil, err
+	}
+	built, err := stage.Build(stage.Options{
+		Dir: dir, Name: "bench", Binary: binary, Image: image, Ports: stage.PortsFrom(firstPort),
+		External: os.Getenv("CUTOVER_ENGINE") == "local", Config: settings,
+		Web: "    healthcheck: { disable: true }", Stacks: "  ready: { timeout: 30s, consecutive: 1 }",
+		Head: "    include " + rivalFile + ";",
+	})
+	if err != nil {
+		return nil, err
+	}
+	b := &bench{Stage: built}
+	return b, b.writeRival(both)
+}
+
+// open brings both stacks and nginx up. All traffic is on blue.
+func (b *bench) open(ctx context.Context) error {
+	if b.External {
+		say("no Docker Engine can be had here: the stacks are local processes (driver: external)")
+		if err := b.openProcesses(ctx); err != nil {
+			return err
+		}
+	} else {
+		if err := images.Build(ctx, ".", image, releases); err != nil {
+			return err
+		}
+		if err := b.Compose(ctx, "blue", stable.Tag, "up", "-d", "--wait"); err != nil {
+			return err
+		}
+	}
+	if err := b.typed(ctx, "init", "--stable", "blue", "--tag", stable.Tag); err != nil {
+		return err
+	}
+	if err := b.StartNginx(ctx); err != nil {
+		return err
+	}
+	return b.typed(ctx, "up", "--to", "green", "--tag", candidate.Tag)
+}
+
+func (b *bench) openProcesses(ctx context.Context) error {
+	for n, color := range []string{"blue", "green"} {
+		program := filepath.Join(b.Dir, "app-"+color)
+		if err := images.Compile(ctx, ".", program, releases[n]); err != nil {
+			return err
+		}
+		p, err := b.Run(ctx, color, program)
+		b.processes = append(b.processes, p)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// typed has a command typed, and shows what it says only in its error.
+func (b *bench) typed(ctx context.Context, args ...string) error {
+	c := b.Command(ctx, args...)
+	var said bytes.Buffer
+	c.Stdout, c.Stderr = &said, &said
+	patiently(c)
+	if err := c.Run(); err != nil {
+		return fmt.Errorf("cutover %s: %w: %s", args[0], err, said.Bytes())
+	}
+	return nil
+}
+
+// patiently lets a command whose context is over end by itself, with the children that it has.
+func patiently(c *exec.Cmd) {
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
+	c.WaitDelay = 30 * time.Second
+}
+
+// strike takes everything down that was started, also after Ctrl-C.
+func (b *bench) strike(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	say("cleaning up")
+	failed := []error{b.Strike(ctx)}
+	for _, p := range b.processes {
+		failed = append(failed, p.Stop())
+	}
+	if !b.External {
+		failed = append(failed, images.Remove(ctx, image, releases))
+	}
+	return errors.Join(failed...)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// until waits for what is to happen.
+func until(ctx context.Context, what string, happened func() bool) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("waited %v until %s", patience, what))
+	defer cancel()
+	for !happened() {
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func say(format string, args ...any) { fmt.Printf("── "+format+"\n", args...) }
