@@ -129,7 +129,7 @@ func TestLaw2_AFrozenPromoterWakesTooLate(t *testing.T) {
 		kind   string
 		weight float64
 	}{{"raised", 5}, {"raised", 20}, {"judged", 0}} {
-		p := s.starts("promote", "--tag", good.Tag)
+		p := s.starts("promote", "--tag", good.Tag, "--again", "--why", "it is the promoter that is tried")
 		p.reaches(moment.kind, moment.weight)
 		p.gets(syscall.SIGSTOP)
 		r := s.backs("")
@@ -165,7 +165,8 @@ func TestLaw2_BackDuringAndAfterAPromotion(t *testing.T) {
 	require.Contains(t, p.said.String(), "blue v1.0.0 100 %")
 	require.Contains(t, s.history()[0].Why, "cutover back")
 
-	s.types(0, "promote", "--tag", good.Tag)
+	require.Contains(t, s.types(4, "promote", "--tag", good.Tag).Stderr, "taken back before")
+	s.types(0, "promote", "--tag", good.Tag, "--again", "--why", "nothing was wrong with it")
 	r = s.backs("")
 	ended = time.Now()
 	require.Zero(t, r.Exit, r.Stdout)

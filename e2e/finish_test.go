@@ -26,15 +26,16 @@ verdict:
 // When the old stack was kept warm for long enough, the next command of any kind finishes and retires it, and no request that the
 // old release still answers is cut off.
 func TestFinish_TheNextCommandRetires(t *testing.T) {
+	t.Parallel()
 	s := set(t, stage.Options{
-		Name: "retire", Config: brief, Stacks: "  keep_warm: 1s\n",
+		Name: "retire", Config: brief, Stacks: "  keep_warm: 1s\n", Shutdown: "1m",
 		Server: "        location / { proxy_pass http://$cutover_e2e_retire_web; proxy_read_timeout 60s; }",
 	})
 	p := s.starts("promote", "--tag", good.Tag)
 	p.reaches("raised", 5)
 	var slow []<-chan string
 	for range 6 {
-		from, _ := s.slow(7 * time.Second)
+		from, _ := s.slow(20 * time.Second)
 		slow = append(slow, from)
 	}
 	p.ends(0)

@@ -91,13 +91,17 @@ func (s *scene) containers(color string) map[string]string {
 	list := exec.CommandContext(s.t.Context(), "docker", "ps", "--quiet", "--filter", "label=com.docker.compose.project="+s.Name+"-"+color)
 	said, err := list.Output()
 	require.NoError(s.t, err)
+	ids := strings.Fields(string(said))
 	found := map[string]string{}
-	for _, id := range strings.Fields(string(said)) {
-		look := exec.CommandContext(s.t.Context(), "docker", "inspect", "--format",
-			`{{index .Config.Labels "com.docker.compose.service"}} {{.Id}} {{.State.StartedAt}}`, id)
-		said, err := look.Output()
-		require.NoError(s.t, err)
-		service, which, _ := strings.Cut(strings.TrimSpace(string(said)), " ")
+	if len(ids) == 0 {
+		return found
+	}
+	look := exec.CommandContext(s.t.Context(), "docker", append([]string{"inspect", "--format",
+		`{{index .Config.Labels "com.docker.compose.service"}} {{.Id}} {{.State.StartedAt}}`}, ids...)...)
+	said, err = look.Output()
+	require.NoError(s.t, err)
+	for line := range strings.Lines(string(said)) {
+		service, which, _ := strings.Cut(strings.TrimSpace(line), " ")
 		found[service] = which
 	}
 	return found

@@ -76,21 +76,17 @@ func TestLaw3_AReloadThatIsIgnored(t *testing.T) {
 // Law 4: nginx comes up in every state of a rollout, and serves in it what it served before.
 func TestLaw4_NginxIsRestartedInEveryState(t *testing.T) {
 	t.Parallel()
-	s := set(t, stage.Options{Name: "restart", Config: `rollout:
-  steps: [{ weight: 20, soak: 5s }, { weight: 100 }]
-  bake: 2s
-verdict:
-  warm_up: 0s
-  inconclusive: { after: 5s, then: proceed }
-`})
+	s := set(t, stage.Options{Name: "restart", Config: staged})
 	s.restarts()
 	s.share(good.Tag, 0) // before the first rollout
 
 	p := s.starts("promote", "--tag", good.Tag)
 	p.reaches("raised", 20)
+	s.types(0, "pause", "--why", "nginx is being upgraded")
 	s.restarts()
 	s.share(good.Tag, 20)
-	p.ends(0) // the promoter goes on
+	s.types(0, "resume")
+	p.ends(0)
 	s.restarts()
 	s.share(good.Tag, 100) // accepted, and blue warm
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -82,7 +83,9 @@ func build(t *testing.T, o stage.Options) *scene {
 		o.Dir = t.TempDir()
 	}
 	o.Name, o.Binary, o.Image = "e2e-"+o.Name, binary, image
-	o.Ports = stage.PortsFrom(26000 + 20*int(stages.Add(1)))
+	if o.Ports == (stage.Ports{}) {
+		o.Ports = stage.PortsFrom(26000 + 20*int(stages.Add(1)))
+	}
 	if o.Config == "" {
 		o.Config = quick
 	}
@@ -238,22 +241,23 @@ func (r *running) hasEnded() bool {
 }
 
 // reaches waits until the journal has an event of that kind since the command began, and of that weight.
-func (r *running) reaches(kind string, weight float64) event {
+func (r *running) reaches(kind string, weight float64) {
 	r.s.t.Helper()
-	var found event
 	until(r.s.t, fmt.Sprintf("cutover %v: %s %v %%", r.args, kind, weight), func() bool {
-		for _, e := range r.s.events(r.since) {
-			if e.Kind == kind && e.Weight == weight {
-				found = e
-				return true
-			}
+		ended := r.hasEnded() // before the look, or its last words would be missed
+		if r.journaled(kind, weight) {
+			return true
 		}
-		if r.hasEnded() {
+		if ended {
 			r.s.t.Fatalf("cutover %v ended before %s %v %%: %s", r.args, kind, weight, r.state)
 		}
 		return false
 	})
-	return found
+}
+
+// journaled tells whether the journal has such an event since the command began, whoever wrote it.
+func (r *running) journaled(kind string, weight float64) bool {
+	return slices.ContainsFunc(r.s.events(r.since), func(e event) bool { return e.Kind == kind && e.Weight == weight })
 }
 
 // says waits until the command has said something.

@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"cutover/e2e/images"
 	"cutover/e2e/stage"
 )
 
@@ -25,9 +27,13 @@ func TestLaw7_StableIsNotTouched(t *testing.T) {
 	p := s.starts("promote", "--tag", good.Tag)
 	for _, weight := range []float64{5, 20, 100} {
 		p.reaches("raised", weight)
+		if weight == 100 {
+			s.types(0, "pause") // nothing is accepted while we look
+		}
 		require.Equal(t, before, s.containers("blue"), "at %v %%", weight)
 		require.ElementsMatch(t, []string{"web"}, services(s.containers("green")), "at %v %%", weight)
 	}
+	s.types(0, "resume")
 	p.ends(0)
 	require.ElementsMatch(t, []string{"web", "worker", "beat"}, services(s.containers("green")))
 	after := s.containers("blue")
@@ -99,4 +105,35 @@ func services(containers map[string]string) []string {
 		names = append(names, name)
 	}
 	return names
+}
+
+// Stacks that somebody else runs: cutover moves the traffic, and neither starts nor stops them.
+func TestStack_External(t *testing.T) {
+	t.Parallel()
+	s := build(t, stage.Options{Name: "external", External: true, Config: quick + `environments:
+  hasty: { stacks: { ready: { timeout: 3s, consecutive: 1 } } }
+`})
+	s.comes("blue", first)
+	s.types(0, "init", "--stable", "blue", "--tag", first.Tag)
+	require.NoError(t, s.StartNginx(t.Context()))
+	s.welcomes(rate)
+	require.Contains(t, s.types(5, "promote", "--env", "hasty", "--tag", good.Tag).Stdout, "green")
+	s.comes("green", good)
+	before := time.Now()
+	s.types(0, "promote", "--tag", good.Tag)
+	s.none(time.Now(), first.Tag)
+	require.Zero(t, s.since(before).Lost)
+	s.types(0, "back")
+	s.none(time.Now(), good.Tag)
+	require.True(t, s.answersOn("green"), "it is not ours to stop")
+}
+
+// comes starts a release as a process, as its owner would.
+func (s *scene) comes(color string, r images.Release) {
+	s.t.Helper()
+	program := filepath.Join(s.Dir, "app-"+r.Tag)
+	require.NoError(s.t, images.Compile(s.t.Context(), ".", program, r))
+	p, err := s.Run(s.t.Context(), color, program)
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { require.NoError(s.t, p.Stop()) })
 }

@@ -114,7 +114,11 @@ func Ended(r *Rollout) string {
 	if n := len(r.Steps); n > 0 && r.Ending != Promoted {
 		text += " at " + r.Steps[n-1].Weight.String()
 	}
-	sentence := fmt.Sprintf("%s %s %s: %s", r.Name(), text, clock(r.Ended), r.Why)
+	at := r.Ended
+	if at.IsZero() { // accepted, and still warm
+		at = r.Entered
+	}
+	sentence := fmt.Sprintf("%s %s %s: %s", r.Name(), text, clock(at), r.Why)
 	if r.Unproven != "" {
 		sentence += "; NOT PROVEN: " + r.Unproven
 	}

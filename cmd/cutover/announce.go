@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cutover/traffic"
+	"cutover/traffic/journal"
 	"cutover/traffic/notify"
 )
 
@@ -21,6 +22,8 @@ const (
 	lastWords = 3 * time.Second
 	// onEndPatience bounds the command of on_end.
 	onEndPatience = time.Minute
+	// inPassing bounds how long any other command's end waits for what an earlier one left in the queue.
+	inPassing = time.Second
 )
 
 // crier tells people, beside the rollout: nothing here blocks or fails it.
@@ -30,43 +33,54 @@ type crier struct {
 	// heldSince is when the present hold began; zero while nothing holds.
 	heldSince time.Time
 	heldTold  bool
+	// stop ends what delivers beside a rollout; nil while nothing does.
+	stop func()
 }
 
 func (s *session) newCrier() *crier {
-	say := func(line string) { s.out.stamped(s.now(), "notify", "%s", line) }
+	out := s.out
 	return &crier{
-		spool:  notify.Open(filepath.Join(s.dir, "notify"), say),
+		spool:  notify.Open(filepath.Join(s.dir, "notify"), func(line string) { out.aside("%s", line) }),
 		sender: notify.Sender{Env: s.env, Now: s.now},
 	}
 }
 
-// deliverBeside sends what is queued until stop is called, which gives the last messages a short while.
-func (s *session) deliverBeside(ctx context.Context) (stop func()) {
-	if len(s.config.Notify) == 0 {
-		return func() {}
+// deliverBeside begins to send what is queued while a rollout is carried. It goes on until leave.
+func (s *session) deliverBeside(ctx context.Context) {
+	if len(s.config.Notify) == 0 || s.crier.stop != nil {
+		return
 	}
-	running, cancel := context.WithCancel(ctx)
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		s.crier.spool.Run(running, s.config.Notify, s.crier.sender)
 	}()
-	return func() {
-		cancel()
-		<-ended
-		s.deliver(ctx)
-	}
+	s.crier.stop = func() { cancel(); <-ended }
 }
 
-// deliver sends what is queued now, and leaves the rest to the next command.
-func (s *session) deliver(ctx context.Context) {
+// leave is a command's last act, when it has said everything and let go of the lock: it gives the queue a short while, a shorter one
+// where it only passes by what an earlier command left. Where somebody else is at work that is theirs.
+func (s *session) leave(ctx context.Context) {
 	if len(s.config.Notify) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
+	if s.crier.stop != nil {
+		s.deliver(ctx, lastWords)
+		s.crier.stop() // after it: a message that is being sent when this ends is sent twice
+		return
+	}
+	if _, held, err := journal.Holding(s.dir); !held && err == nil {
+		s.deliver(ctx, inPassing)
+	}
+}
+
+// deliver sends what is queued now, and leaves the rest to the guardian and the next command.
+func (s *session) deliver(ctx context.Context, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	if err := s.crier.spool.Deliver(ctx, s.config.Notify, s.crier.sender); err != nil {
-		s.out.stamped(s.now(), "notify", "stays queued: %v", err)
+		s.out.aside("%v", err)
 	}
 }
 
@@ -76,7 +90,7 @@ func (s *session) announce(ctx context.Context, before, after traffic.State, e t
 		return
 	}
 	for _, kind := range s.news(before, after, e) {
-		s.cry(ctx, kind, after, e.At)
+		s.cry(ctx, s.message(kind, after, e.At))
 	}
 	if r, ended := justEnded(before, after); ended {
 		s.runOnEnd(ctx, s.message(kindOfEnd(*r), after, e.At))
@@ -140,8 +154,7 @@ func kindOfEnd(r traffic.Rollout) notify.Kind {
 }
 
 // cry queues one message; where the disk takes it not, it is sent at once.
-func (s *session) cry(ctx context.Context, kind notify.Kind, state traffic.State, at time.Time) {
-	m := s.message(kind, state, at)
+func (s *session) cry(ctx context.Context, m notify.Message) {
 	err := s.crier.spool.Put(s.config.Notify, m)
 	if err == nil {
 		return
@@ -149,11 +162,11 @@ func (s *session) cry(ctx context.Context, kind notify.Kind, state traffic.State
 	brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 	defer cancel()
 	for _, c := range s.config.Notify {
-		if len(c.On) == 0 || slices.Contains(c.On, kind) {
+		if len(c.On) == 0 || slices.Contains(c.On, m.Kind) {
 			err = errors.Join(err, s.crier.sender.Send(brief, c, m))
 		}
 	}
-	s.out.stamped(at, "notify", "not queued: %v", err)
+	s.out.stamped(m.At, "notify", "not queued: %v", err)
 }
 
 var notInID = regexp.MustCompile(`[^A-Za-z0-9_-]+`)
@@ -163,6 +176,9 @@ func (s *session) message(kind notify.Kind, state traffic.State, at time.Time) n
 	r := state.Open
 	if r == nil {
 		r = state.Last
+	}
+	if r == nil { // a journal that was lost knows of no rollout
+		r = &traffic.Rollout{}
 	}
 	text := traffic.Doing(state, at)
 	if r.Ending != "" && kind != notify.Finished {

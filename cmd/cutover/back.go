@@ -92,7 +92,7 @@ func (i *invocation) back(ctx context.Context, c *cli.Context, root string) erro
 	i.out.result(doc)
 	i.out.line("%s", doc.Truth)
 	if len(outcome.Cut) > 0 && unknown == nil {
-		i.conclude(ctx, c, dir)
+		i.conclude(ctx, c, 0)
 	}
 	if err != nil {
 		return &toldError{doc.Exit}
@@ -179,19 +179,17 @@ func (i *invocation) journalCut(ctx context.Context, dir string, e traffic.Event
 }
 
 // conclude ends the rollout in the journal where no promoter does, and hands its workers back. People have their answer already, so
-// it is silent; whatever keeps it from this leaves it to the next command.
-func (i *invocation) conclude(ctx context.Context, c *cli.Context, dir string) {
-	if _, held, err := journal.Holding(dir); held || err != nil {
-		return
-	}
+// it is silent; whatever keeps it from this, such as another holder of the app for longer than patience, leaves it to the next command.
+func (i *invocation) conclude(ctx context.Context, c *cli.Context, patience time.Duration) {
 	quiet := *i
 	quiet.out = &output{stdout: io.Discard, stderr: io.Discard, now: i.now}
 	s, err := quiet.open(i.configOf(c), i.environmentOf(c))
 	if err != nil {
 		return
 	}
+	defer s.leave(ctx)
 	defer s.close()
-	if err := s.hold(ctx, 0); err == nil && s.state.Phase() == traffic.CuttingBack {
+	if err := s.hold(ctx, patience); err == nil && s.state.Phase() == traffic.CuttingBack {
 		s.carry(ctx, nil)
 	}
 }

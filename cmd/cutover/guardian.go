@@ -88,9 +88,13 @@ func (s *session) inform(state traffic.State) {
 	_ = s.guard.tell(p) // a guardian that is gone cannot be told; the next command stands in for it
 }
 
-// leftUntil is when a settled state leaves something to do: when a warm stack, or a failed one, need not be kept any longer.
+// leftUntil is when a state that is not to be cut back leaves something to do: at once where the end of a promotion was interrupted,
+// else when a warm stack, or a failed one, need not be kept any longer. Zero: nothing is left.
 func (s *session) leftUntil(state traffic.State) time.Time {
-	if warm := state.WarmUntil(); !warm.IsZero() {
+	switch warm := state.WarmUntil(); {
+	case state.Phase() == traffic.Finishing, !state.Settled():
+		return state.Open.Entered
+	case !warm.IsZero():
 		return warm
 	}
 	return s.failedUntil(state)
@@ -122,7 +126,7 @@ func (i *invocation) guardianCommand() *cli.Command {
 			case !last.Settled:
 				return i.avenge(c, last.Rollout)
 			}
-			return i.tidy(c, last.Until)
+			return i.tidy(c, last.Rollout, last.Until)
 		},
 	})
 	c.Hidden = true
@@ -141,6 +145,9 @@ func hear(pipe io.Reader) (last parting, err error) {
 	return last, lines.Err()
 }
 
+// deathPatience bounds the wait for the lock of a promoter that is dead: the kernel may let go of it after the pipe.
+const deathPatience = 5 * time.Second
+
 // avenge cuts the rollout of a dead promoter back: the folder first, by its id, so that a newer rollout is never meant; then the
 // journal and the proof, as `cutover back` does. Whatever of that fails, the folder is gone.
 func (i *invocation) avenge(c *cli.Context, id traffic.RolloutID) error {
@@ -157,33 +164,70 @@ func (i *invocation) avenge(c *cli.Context, id traffic.RolloutID) error {
 	i.out.stamped(i.now(), "guardian", "rollout %s: %s", id, why)
 	// Recovered, and not CutSeen: nobody has judged the release, so that a repeated job may try it again.
 	err = i.writeDown(c.Context, root, dir, nil, []traffic.RolloutID{id}, traffic.Event{Kind: traffic.Recovered, Why: why})
-	i.conclude(c.Context, c, dir)
+	i.conclude(c.Context, c, deathPatience)
 	s, opened := i.open(i.configOf(c), i.environmentOf(c))
 	if opened != nil {
 		return errors.Join(err, opened)
 	}
-	s.cry(c.Context, notify.Guardian, s.state, i.now())
-	s.deliver(c.Context)
-	return errors.Join(err, i.tidy(c, s.leftUntil(s.state)))
+	m := s.message(notify.Guardian, s.state, i.now())
+	if s.state.LastID != id { // the journal was lost, or somebody has begun the next one already
+		m.Rollout, m.Release, m.Text, m.Next = id.String(), "", fmt.Sprintf("rollout %s: %s", id, why), ""
+	}
+	s.cry(c.Context, m)
+	s.leave(c.Context)
+	return errors.Join(err, i.tidy(c, id, s.leftUntil(s.state)))
 }
 
-// tidy waits until the time has come and then does what any next command would do first.
-func (i *invocation) tidy(c *cli.Context, until time.Time) error {
-	for i.now().Before(until) { // in naps: the timers of a suspended machine stand still, its clock does not
-		if _, err := os.Stat(c.String("root")); err != nil {
-			return nil // the app is gone
+const (
+	// tidyEvery is the pause between two looks at what is left, and two tries to do it: an old connection, or a dead engine, may stand
+	// in the way.
+	tidyEvery = time.Minute
+	// tidyPatience ends the tries. The next command stands in.
+	tidyPatience = 24 * time.Hour
+)
+
+// tidy does what outlives the promoter when its time has come, and delivers until then what is still queued. A newer rollout makes
+// both somebody else's.
+func (i *invocation) tidy(c *cli.Context, id traffic.RolloutID, until time.Time) error {
+	for tried := false; !until.IsZero() && i.now().Before(until.Add(tidyPatience)); tried = true {
+		next := i.now().Add(tidyEvery)
+		if until.Before(next) && (!tried || until.After(i.now())) {
+			next = until
 		}
-		if err := pause(c.Context, min(until.Sub(i.now()), 10*time.Second)); err != nil {
+		if gone, err := i.nap(c, next); gone || err != nil {
 			return err
 		}
+		left, err := i.tidyNow(c, id)
+		if err != nil {
+			i.out.failed(err)
+			continue
+		}
+		until = left
 	}
-	if until.IsZero() {
-		return nil
-	}
-	s, err := i.start(c)
-	if err != nil {
-		return err
-	}
-	s.close()
 	return nil
+}
+
+// tidyNow does what any next command would do first, and tells when something will be left to do after it.
+func (i *invocation) tidyNow(c *cli.Context, id traffic.RolloutID) (left time.Time, err error) {
+	s, err := i.open(i.configOf(c), i.environmentOf(c))
+	if err != nil || s.state.LastID != id {
+		return time.Time{}, err
+	}
+	err = s.settle(c.Context)
+	s.leave(c.Context)
+	return s.leftUntil(s.state), err
+}
+
+// nap waits until the time has come, a little at a time: the timers of a suspended machine stand still, its clock does not.
+// Gone tells that the app was removed meanwhile.
+func (i *invocation) nap(c *cli.Context, until time.Time) (gone bool, err error) {
+	for i.now().Before(until) {
+		if _, err := os.Stat(c.String("root")); err != nil {
+			return true, nil
+		}
+		if err := pause(c.Context, min(until.Sub(i.now()), 10*time.Second)); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }

@@ -45,6 +45,8 @@ type invocation struct {
 	// actor is who gives the command: "ann@host".
 	actor       string
 	commandLine string
+	// afterwards is what the command leaves to be done when it has said everything; nil for nothing.
+	afterwards func(context.Context)
 }
 
 // run carries out one command and gives its exit code.
@@ -53,6 +55,9 @@ func (i *invocation) run(ctx context.Context, args []string) int {
 	i.commandLine = "cutover " + strings.Join(args[1:], " ")
 	i.out.format = wantedFormat(args)
 	err := i.commands().RunContext(ctx, args)
+	if i.afterwards != nil {
+		defer i.afterwards(ctx)
+	}
 	if err == nil {
 		return exitDone
 	}
@@ -238,6 +243,7 @@ func (i *invocation) start(c *cli.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	i.afterwards = s.leave
 	return s, s.settle(c.Context)
 }
 

@@ -84,7 +84,7 @@ func (s *session) recover(ctx context.Context) error {
 	if live, err := s.proxy.Live(ctx); err == nil {
 		e.Live = &live
 	}
-	finish := r.Phase == traffic.Finishing || !s.state.WarmUntil().IsZero()
+	finish := r.Phase == traffic.Finishing || r.Phase == traffic.Accepted && r.HandedOver
 	if !finish || s.cutUnseen(ctx) {
 		s.out.stamped(s.now(), "recovering", "%s was left in %s", r.Name(), r.Phase)
 		if err := s.record(ctx, e); err != nil {
@@ -125,8 +125,7 @@ func (s *session) carry(ctx context.Context, inbox <-chan traffic.Message) {
 		c.Judge = verdict.NewJudge(s.config.Verdict)
 		c.Signal = signal.OpenAccessLog(s.config.accessLog(), s.config.App, s.arms(r.Stable), s.now)
 	}
-	stop := s.deliverBeside(ctx)
-	defer stop()
+	s.deliverBeside(ctx)
 	state, err := c.Run(ctx, s.state)
 	s.state = state
 	if err != nil {

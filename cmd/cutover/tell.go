@@ -34,7 +34,7 @@ func (s *session) tell(before, after traffic.State, e traffic.Event) {
 	if r == nil {
 		return
 	}
-	if before.Phase() != after.Phase() {
+	if before.Phase() != after.Phase() || before.Settled() != after.Settled() {
 		s.inform(after)
 	}
 	if e.Kind == traffic.Judged && e.Verdict != nil {
