@@ -18,7 +18,7 @@ import (
 
 const module = "cutover"
 
-// house is the table of DESIGN.md section 4: which of our packages each of them may import. A package that is not in it
+// house says which of our packages each of them may import. A package that is not in it
 // does not exist: a new one needs a sentence there that no existing one could own.
 var house = map[string][]string{
 	"traffic":         {"traffic/verdict"},
@@ -161,7 +161,7 @@ func TestLayoutImports(t *testing.T) {
 	for _, s := range sources(t) {
 		may, known := house[s.room()]
 		if !known {
-			t.Errorf("%s: the package %s has no place in the house (DESIGN.md section 4)", s.name, s.pkg)
+			t.Errorf("%s: the package %s has no place in the house", s.name, s.pkg)
 			continue
 		}
 		for _, imported := range s.imports(t) {
