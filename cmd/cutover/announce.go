@@ -33,6 +33,8 @@ type crier struct {
 	// heldSince is when the present hold began; zero while nothing holds.
 	heldSince time.Time
 	heldTold  bool
+	// ends are the outcomes that on_end has not been run for yet.
+	ends []notify.Message
 	// stop ends what delivers beside a rollout; nil while nothing does.
 	stop func()
 }
@@ -93,7 +95,7 @@ func (s *session) announce(ctx context.Context, before, after traffic.State, e t
 		s.cry(ctx, s.message(kind, after, e.At))
 	}
 	if r, ended := justEnded(before, after); ended {
-		s.runOnEnd(ctx, s.message(kindOfEnd(*r), after, e.At))
+		s.crier.ends = append(s.crier.ends, s.message(kindOfEnd(*r), after, e.At))
 	}
 }
 
@@ -195,6 +197,14 @@ func (s *session) message(kind notify.Kind, state traffic.State, at time.Time) n
 		m.Exit = exitOfEnding(*r)
 	}
 	return m
+}
+
+// runOnEnds runs the command of on_end for each outcome, once nothing of the rollout waits for this process any more.
+func (s *session) runOnEnds(ctx context.Context) {
+	for _, m := range s.crier.ends {
+		s.runOnEnd(ctx, m)
+	}
+	s.crier.ends = nil
 }
 
 // runOnEnd runs the command of on_end. What becomes of it is said, and changes nothing.

@@ -128,6 +128,7 @@ func (s *session) carry(ctx context.Context, inbox <-chan traffic.Message) {
 	s.deliverBeside(ctx)
 	state, err := c.Run(ctx, s.state)
 	s.state = state
+	s.runOnEnds(ctx)
 	if err != nil {
 		s.out.stamped(s.now(), "journal", "NOT WRITTEN: %v", err)
 	}
