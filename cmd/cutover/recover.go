@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -94,23 +93,16 @@ func (i *invocation) recoverApp(ctx context.Context, root string) ([]recoveredRo
 
 // stateIn folds an app's journal. What cannot be read counts as unsettled: towards stable.
 func (i *invocation) stateIn(dir string) traffic.State {
-	state := traffic.State{}
 	if _, err := os.Stat(dir); err != nil {
-		return state
+		return traffic.State{}
 	}
 	j, err := journal.Open(dir, i.now)
 	if err != nil {
-		return state
+		return traffic.State{}
 	}
 	entries, err := j.Read()
 	if err != nil {
-		return state
+		return traffic.State{}
 	}
-	for _, entry := range entries {
-		var e traffic.Event
-		if json.Unmarshal(entry.Event, &e) == nil {
-			state = traffic.Next(state, e)
-		}
-	}
-	return state
+	return fold(entries)
 }

@@ -102,20 +102,29 @@ func (s *session) replay() error {
 	} else if err != nil {
 		return &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("read the journal: %w", err)}
 	}
-	s.state = traffic.State{}
-	for _, entry := range entries {
-		s.seen = entry.Seq
-		if e, ok := eventOf(entry); ok {
-			s.state = traffic.Next(s.state, e)
-		}
+	s.state = fold(entries)
+	if n := len(entries); n > 0 {
+		s.seen = entries[n-1].Seq
 	}
 	return nil
+}
+
+// fold gives the state that a journal's entries lead to.
+func fold(entries []journal.Entry) traffic.State {
+	state := traffic.State{}
+	for _, entry := range entries {
+		if e, ok := eventOf(entry); ok {
+			state = traffic.Next(state, e)
+		}
+	}
+	return state
 }
 
 // eventOf reads an entry's event. One that this version does not know is no event of it.
 func eventOf(entry journal.Entry) (traffic.Event, bool) {
 	var e traffic.Event
-	return e, json.Unmarshal(entry.Event, &e) == nil
+	err := json.Unmarshal(entry.Event, &e) // before the return, which need not read e after it
+	return e, err == nil
 }
 
 // Append writes one event to the journal; it makes the session the traffic.Log of a controller.
