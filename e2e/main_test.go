@@ -33,6 +33,9 @@ var (
 )
 
 var (
+	// lane tells apart the runs that one machine plays at the same time, by CUTOVER_E2E_LANE from 1 to 8: each has its own ports and
+	// names, and leaves the images to the others. Zero is the run that is alone.
+	lane int
 	// binary is the built cutover.
 	binary string
 	// lacking says why no scene can be played on this machine; empty where all that they need is there.
@@ -50,6 +53,11 @@ func TestMain(m *testing.M) {
 
 // play builds the binary and the images, runs the scenes, and removes both.
 func play(ctx context.Context, m *testing.M) (code int, err error) {
+	if wanted := os.Getenv("CUTOVER_E2E_LANE"); wanted != "" {
+		if lane, err = strconv.Atoi(wanted); err != nil || lane < 0 || lane > 8 {
+			return 1, fmt.Errorf("CUTOVER_E2E_LANE=%s: a number from 0 to 8 is wanted", wanted)
+		}
+	}
 	version, err := surroundings(ctx)
 	if err != nil {
 		if os.Getenv("CUTOVER_REQUIRE_REAL") != "" {
@@ -74,12 +82,22 @@ func play(ctx context.Context, m *testing.M) (code int, err error) {
 	if err := images.Build(ctx, ".", image, releases); err != nil {
 		return 1, err
 	}
-	defer func() { _ = images.Remove(ctx, image, releases) }()
+	if lane == 0 {
+		defer func() { _ = images.Remove(ctx, image, releases) }()
+	}
 	flag.Parse()
 	if err := flag.Set("test.parallel", strconv.Itoa(together)); err != nil {
 		return 1, err
 	}
 	return m.Run(), nil
+}
+
+// firstPort is where the lane's addresses begin: a thousand ports each, below those that the kernel gives to clients.
+func firstPort() int {
+	if lane == 0 {
+		return 26000
+	}
+	return 9500 + 1000*lane
 }
 
 // surroundings gives the version of the engine, or says what is missing here.

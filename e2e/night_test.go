@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -22,11 +21,9 @@ const night = slow + `environments:
   quickly: { rollout: { steps: [{ weight: 100 }], bake: 1s }, verdict: { inconclusive: { after: 1s, then: proceed } } }
 `
 
-var nights atomic.Int64
-
-// nightly are a scene's options, on ports beside those of the other scenes.
+// nightly are the options of a scene at night.
 func nightly(name, config string) stage.Options {
-	return stage.Options{Name: "night-" + name, Config: config, Ports: stage.PortsFrom(29000 + 20*int(nights.Add(1)))}
+	return stage.Options{Name: "night-" + name, Config: config}
 }
 
 // soon bounds what the guardian does within 2 s on a machine that has nothing else to do.

@@ -83,9 +83,10 @@ func build(t *testing.T, o stage.Options) *scene {
 		o.Dir = t.TempDir()
 	}
 	o.Name, o.Binary, o.Image = "e2e-"+o.Name, binary, image
-	if o.Ports == (stage.Ports{}) {
-		o.Ports = stage.PortsFrom(26000 + 20*int(stages.Add(1)))
+	if lane > 0 {
+		o.Name = fmt.Sprintf("e2e%d-%s", lane, strings.TrimPrefix(o.Name, "e2e-"))
 	}
+	o.Ports = stage.PortsFrom(firstPort() + 20*int(stages.Add(1)))
 	if o.Config == "" {
 		o.Config = quick
 	}
