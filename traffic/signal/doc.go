@@ -17,5 +17,6 @@
 // "No evidence" is never zero errors: lines that may be missing are a Gap, reading that cannot keep up is Behind, and
 // a log that cannot be read is a Fault that names it.
 //
-// rates.go reads the same lines of the last day for another purpose: how much traffic there is, for a forecast.
+// rates.go reads the same lines of the last day for another purpose: how much traffic there is, for a forecast. recording.go
+// reads a whole file of them, or a trace, to have it judged again.
 package signal

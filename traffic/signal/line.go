@@ -19,7 +19,8 @@ const clientGone = 499
 
 // ParseLine appends one sample to into for each attempt in the line at an address in arms, and gives the longer slice.
 // An attempt is bad when its answer was 500 or above, or when none came. Attempts without an answer in a request that
-// the client gave up are left out: they tell nothing about the server. The line's app is not looked at.
+// the client gave up are left out: they tell nothing about the server. So are those of testers who chose the color. The line's app is
+// not looked at.
 // ErrForeign, with into as it was, for any line that does not hold a time, an app, a status and two lists of one length.
 //
 // It takes more than strict JSON (nginx writes the status of a request that it could not read as 000), keeps nothing of
@@ -43,13 +44,20 @@ type entry struct {
 	at time.Time
 	// status is what the client got.
 	status int
-	// addresses and answers are nginx's lists $upstream_addr and $upstream_status.
-	addresses, answers list
+	// addresses, answers and times are nginx's lists $upstream_addr, $upstream_status and $upstream_response_time.
+	addresses, answers, times list
+	// color is that of the last address; empty where that is none of ours.
+	color []byte
+	// chosen tells that a tester asked for the color: that tells nothing about the share's users.
+	chosen bool
+	// slowerThan is what makes an attempt slow; zero where nobody wants to know.
+	slowerThan time.Duration
 }
 
 // parseEntry reads a line; false for one that is not ours.
 func parseEntry(line []byte) (entry, bool) {
-	var ts, app, status, addresses, answers []byte
+	var ts, app, status, addresses, answers, times, color []byte
+	var chosen bool
 	o := object{rest: line}
 	for o.next() {
 		switch string(o.key) {
@@ -63,6 +71,12 @@ func parseEntry(line []byte) (entry, bool) {
 			addresses = o.value
 		case "us":
 			answers = o.value
+		case "ut":
+			times = o.value
+		case "color":
+			color = o.value
+		case "override":
+			chosen = len(o.value) > 0
 		}
 	}
 	if !o.complete || app == nil || addresses == nil || answers == nil {
@@ -70,27 +84,40 @@ func parseEntry(line []byte) (entry, bool) {
 	}
 	at, timed := parseTime(ts)
 	code, answered := parseStatus(status)
-	return entry{app: app, at: at, status: code, addresses: addresses, answers: answers}, timed && answered
+	e := entry{app: app, at: at, status: code, addresses: addresses, answers: answers, times: times, color: color, chosen: chosen}
+	return e, timed && answered
 }
 
 // attempts appends the samples of the line; false, with nothing to be used, when the lists do not belong together.
 func (e entry) attempts(arms Addresses, into []verdict.Sample) ([]verdict.Sample, bool) {
-	addresses, answers := e.addresses, e.answers
+	addresses, answers, times := e.addresses, e.answers, e.times
 	for more := true; more; {
-		var address, answer []byte
+		var address, answer, took []byte
 		var moreAnswers bool
 		address, addresses, more = addresses.cut()
 		answer, answers, moreAnswers = answers.cut()
+		if e.slowerThan > 0 {
+			took, times, _ = times.cut()
+		}
 		status, answered := parseStatus(answer)
 		if more != moreAnswers || !answered && len(answer) > 0 && string(answer) != "-" {
 			return into, false
 		}
 		arm, known := arms[string(address)]
-		if known && (answered || e.status != clientGone) {
-			into = append(into, verdict.Sample{At: e.at, Arm: arm, Bad: !answered || status >= 500})
+		if known && !e.chosen && (answered || e.status != clientGone) {
+			into = append(into, verdict.Sample{At: e.at, Arm: arm, Bad: !answered || status >= 500, Slow: slower(took, e.slowerThan)})
 		}
 	}
 	return into, true
+}
+
+// slower tells whether nginx measured more than the limit, which is above zero; false also where it measured nothing.
+func slower(took []byte, limit time.Duration) bool {
+	if limit <= 0 {
+		return false
+	}
+	t, ok := parseTime(took)
+	return ok && time.Duration(t.UnixNano()) > limit
 }
 
 // list is what nginx writes for several attempts: ", " stands between two tries, " : " where an internal redirect

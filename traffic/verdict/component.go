@@ -17,6 +17,24 @@ type exposure struct {
 	nb, kb float64 // baseline
 }
 
+// ask counts one request of the arm.
+func (x *exposure) ask(a Arm) {
+	if a == Candidate {
+		x.nc++
+	} else {
+		x.nb++
+	}
+}
+
+// blame calls the request that was counted last a bad one.
+func (x *exposure) blame(a Arm) {
+	if a == Candidate {
+		x.kc++
+	} else {
+		x.kb++
+	}
+}
+
 // logStakes answers what a bet on the rate ratio ratio·m pays, given the exposures of a bucket: lnA for each bad candidate
 // request, lnB for each bad baseline request, and a-1. Both arms must have been asked.
 //

@@ -28,5 +28,6 @@
 // failure there should first ask whether stable would answer.
 //
 // forecast.go tells beforehand how long a plan is likely to take: rehearsal.go plays it with made-up traffic through this same
-// judge.
+// judge. simulated.go gives the same traffic to whoever plays a whole rollout, with releases that are worse. replay.go judges
+// what was recorded.
 package verdict

@@ -29,6 +29,9 @@ type tuning struct {
 // slowTuning holds the margins of the slow-request metric.
 type slowTuning struct{ excess, pass margin }
 
+// standardSlow are the margins of slowness: by more than half again as many answers, and one in a hundred, is worse.
+var standardSlow = slowTuning{excess: margin{ratio: 1.5, worseBy: 0.01}, pass: margin{ratio: 2, worseBy: 0.02}}
+
 // passRatio is the ratio of the PASS margin of errors. It is wider than the FAIL margin on purpose: between them the
 // judge stays silent.
 const passRatio = 1.5
@@ -144,8 +147,9 @@ func (e *evidence) logM() float64 {
 }
 
 // logPass is the logarithm of the evidence for the candidate at this step: every metric must pass, so the weakest counts.
+// Of slowness nobody can tell at the full share: there is no baseline to compare with, and no ceiling.
 func (e *evidence) logPass() float64 {
-	if e.slow != nil {
+	if e.slow != nil && !e.alone {
 		return min(e.errors.pass.log(), e.slow.pass.log())
 	}
 	return e.errors.pass.log()
@@ -194,7 +198,11 @@ func (e *evidence) needed(perCandidate float64) int64 {
 
 // heaviest names the rule that carries most of the evidence against the candidate.
 func (e *evidence) heaviest() string {
-	if errors, _, ceiling := e.logParts(); ceiling > errors {
+	errors, slow, ceiling := e.logParts()
+	switch {
+	case e.slow != nil && slow > max(errors, ceiling):
+		return RuleSlow
+	case ceiling > errors:
 		return RuleCeiling
 	}
 	return RuleErrors

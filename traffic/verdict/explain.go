@@ -7,6 +7,37 @@ import (
 	"time"
 )
 
+// standingReason words what standing found.
+func (j *Judge) standingReason(r Result) string {
+	now := j.clock.latest
+	switch {
+	case j.share == 0:
+		return "the candidate has no share of the traffic"
+	case r.Decision == Passed:
+		return j.passedReason(r)
+	case r.Rule == RuleNothing && now < j.countFrom:
+		return warmUpReason(j.countFrom.since(now))
+	}
+	switch r.Rule {
+	case RuleFault:
+		return "no evidence can be read: " + j.fault
+	case RuleSilence:
+		return silenceReason(j.quiet())
+	case RuleLag:
+		return lagReason(j.behind)
+	case RuleCandidateSilent:
+		return j.candidateSilentReason()
+	case RuleBaselineUnhealthy:
+		return j.unhealthyReason(r)
+	case RuleSuspicion:
+		return j.suspicionReason(r)
+	case RuleSoak:
+		return j.soakReason(r)
+	}
+	return evidenceReason(r)
+}
+
+// failedReason words a failure, with the numbers of its moment.
 func (j *Judge) failedReason(rule string, r Result) string {
 	strength := fmt.Sprintf("(evidence %s, revert at %s)", odds(r.LogM), odds(-math.Log(j.evidence.tuning.falseRevert)))
 	switch rule {
@@ -19,9 +50,15 @@ func (j *Judge) failedReason(rule string, r Result) string {
 	case RuleCeiling:
 		return fmt.Sprintf("%s%s: above the %s that it may never fail, beyond chance %s",
 			rates(r), j.whole(r), Fraction(j.evidence.ceiling.limit), strength)
+	case RuleSlow:
+		return fmt.Sprintf("candidate is slow in %s, stable in %s: worse beyond chance %s",
+			ofRequests(j.slowOf(Candidate)), tallied(j.slowOf(Baseline)), strength)
 	}
 	return fmt.Sprintf("%s%s: worse beyond chance %s", rates(r), j.whole(r), strength)
 }
+
+// slowOf tallies the slow answers over all steps.
+func (j *Judge) slowOf(a Arm) Tally { return Tally{Requests: j.rollout[a].Requests, Errors: j.slow[a]} }
 
 func (j *Judge) passedReason(r Result) string {
 	strength := fmt.Sprintf("(evidence %s, pass at %s)", odds(r.LogPass), odds(j.evidence.logGoal()))

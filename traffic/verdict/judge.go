@@ -42,6 +42,7 @@ type Judge struct {
 	opened  moment
 	step    [2]Tally // by Arm, since the last Shift, warm-up left out
 	rollout [2]Tally // by Arm, over all steps
+	slow    [2]int64 // by Arm, over all steps, where slowness is measured
 
 	lastLine       moment // of either arm
 	unanswered     int64  // requests of the baseline since the last of the candidate, or since the last Shift
@@ -156,17 +157,18 @@ func (j *Judge) baselineOver() bool {
 }
 
 func (j *Judge) count(s Sample) {
-	n, k := &j.open.errors.nb, &j.open.errors.kb
-	if s.Arm == Candidate {
-		n, k = &j.open.errors.nc, &j.open.errors.kc
-	}
-	*n++
+	j.open.errors.ask(s.Arm)
+	j.open.slow.ask(s.Arm)
 	j.step[s.Arm].Requests++
 	j.rollout[s.Arm].Requests++
 	if s.Bad {
-		*k++
+		j.open.errors.blame(s.Arm)
 		j.step[s.Arm].Errors++
 		j.rollout[s.Arm].Errors++
+	}
+	if s.Slow {
+		j.open.slow.blame(s.Arm)
+		j.slow[s.Arm]++
 	}
 }
 
@@ -215,7 +217,8 @@ func (j *Judge) Result() Result {
 		return j.verdict
 	}
 	r := j.numbers()
-	r.Decision, r.Rule, r.Reason = j.standing(r)
+	r.Decision, r.Rule = j.standing()
+	r.Reason = j.standingReason(r)
 	return r
 }
 
@@ -244,35 +247,35 @@ func (j *Judge) perCandidate() float64 {
 }
 
 // standing finds the first that applies: what blinds, what holds, what is missing, and last a pass.
-func (j *Judge) standing(r Result) (Decision, string, string) {
+func (j *Judge) standing() (Decision, string) {
 	now, e := j.clock.latest, &j.evidence
-	quiet := now.since(max(j.lastLine, j.shifted))
 	switch {
 	case j.share == 0:
-		return Undecided, RuleEvidence, "the candidate has no share of the traffic"
+		return Undecided, RuleEvidence
 	case j.fault != "":
-		return Blind, RuleFault, "no evidence can be read: " + j.fault
-	case quiet >= silentAfter:
-		return Blind, RuleSilence, silenceReason(quiet)
+		return Blind, RuleFault
+	case j.quiet() >= silentAfter:
+		return Blind, RuleSilence
 	case j.behind > lagLimit:
-		return Undecided, RuleLag, lagReason(j.behind)
+		return Undecided, RuleLag
 	case float64(j.unanswered)*j.share >= expectedCandidates:
-		return Undecided, RuleCandidateSilent, j.candidateSilentReason()
-	case now < j.countFrom:
-		return Undecided, RuleNothing, warmUpReason(j.countFrom.since(now))
-	case r.Candidate.Requests == 0:
-		return Undecided, RuleNothing, evidenceReason(r)
+		return Undecided, RuleCandidateSilent
+	case now < j.countFrom, j.step[Candidate].Requests == 0:
+		return Undecided, RuleNothing
 	case now < j.unhealthyUntil:
-		return Undecided, RuleBaselineUnhealthy, j.unhealthyReason(r)
+		return Undecided, RuleBaselineUnhealthy
 	case e.suspicious():
-		return Undecided, RuleSuspicion, j.suspicionReason(r)
+		return Undecided, RuleSuspicion
 	case !e.assured():
-		return Undecided, RuleEvidence, evidenceReason(r)
+		return Undecided, RuleEvidence
 	case e.decide() != Passed:
-		return Undecided, RuleSoak, j.soakReason(r)
+		return Undecided, RuleSoak
 	}
-	return Passed, RuleErrors, j.passedReason(r)
+	return Passed, RuleErrors
 }
+
+// quiet is how long no request of either color was logged.
+func (j *Judge) quiet() time.Duration { return j.clock.latest.since(max(j.lastLine, j.shifted)) }
 
 // convict latches the failure with the numbers of its moment.
 func (j *Judge) convict(rule string) {

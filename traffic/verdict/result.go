@@ -20,6 +20,7 @@ type Tally struct {
 // Rules that decide, and what is missing where nothing is decided.
 const (
 	RuleErrors            = "errors"
+	RuleSlow              = "slow"
 	RuleCeiling           = "ceiling"
 	RuleTotalFailure      = "total-failure"
 	RuleSevere            = "severe"

@@ -18,6 +18,8 @@ type Sample struct {
 	Arm Arm
 	// Bad means that the attempt failed: an answer of 500 or above, or no answer at all.
 	Bad bool
+	// Slow means that the answer took longer than somebody wants; false where that is not measured.
+	Slow bool
 }
 
 // Batch is what a source of evidence read in one go.
