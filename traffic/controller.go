@@ -104,7 +104,9 @@ type loop struct {
 
 	following bool
 	batches   chan verdict.Batch
-	looking   bool
+	// readTo is up to when evidence was read, by the last batch; lateSince is when it was first found to be old. Zero: it is fresh.
+	readTo, lateSince time.Time
+	looking           bool
 
 	// unsaved waits for a journal that can be written again.
 	unsaved    []Event
@@ -134,7 +136,7 @@ func (l *loop) take(s State, m Message) State {
 		e.Rollout = s.Open.ID
 	}
 	next := Next(s, e)
-	if sameButNumbers(s, next) {
+	if SameButNumbers(s, next) {
 		l.tell(s, next, e)
 		return next
 	}
@@ -185,49 +187,6 @@ func (l *loop) tell(before, after State, e Event) {
 	if l.Tell != nil && e.Kind != "" {
 		l.Tell(before, after, e)
 	}
-}
-
-// fold hands evidence to the judge, and the judge's opinion to Next at once where it is a failure: a tick is a second of users.
-func (l *loop) fold(s State, b verdict.Batch) State {
-	l.Judge.Fold(b)
-	if l.Judge.Result().Decision == verdict.Failed {
-		return l.judge(s, l.Now())
-	}
-	return s
-}
-
-func (l *loop) judge(s State, now time.Time) State {
-	e := Event{Kind: Judged, At: now}
-	if l.following {
-		l.Judge.Advance(now)
-		result := l.Judge.Result()
-		e.Verdict = &result
-	}
-	return l.take(s, Message{Event: e})
-}
-
-// follow starts the evidence before the first raise, so that the first request of the candidate is seen.
-func (l *loop) follow(s State) {
-	if l.following || s.Phase() != Shifting || s.Open.Mode != Promotion {
-		return
-	}
-	l.following = true
-	l.open++
-	go func() {
-		err := l.Signal.Follow(l.base, func(b verdict.Batch) {
-			select {
-			case l.batches <- b:
-			case <-l.base.Done():
-			}
-		})
-		if err != nil && l.base.Err() == nil {
-			select {
-			case l.batches <- verdict.Batch{Now: l.Now(), Fault: err.Error()}:
-			case <-l.base.Done():
-			}
-		}
-		l.events <- report{}
-	}()
 }
 
 // look asks nginx whether the rollout's folder still stands, so that a cutback is noticed whose line in the journal is lost.
@@ -353,8 +312,8 @@ func outcome(good Event, bad EventKind, err error) Event {
 	return e
 }
 
-// sameButNumbers tells that an event changed nothing worth a line in the journal: the judge's counts alone do not.
-func sameButNumbers(a, b State) bool {
+// SameButNumbers tells that an event that led from a to b changed nothing worth a line in the journal: the judge's counts alone do not.
+func SameButNumbers(a, b State) bool {
 	if a.Open == nil || b.Open == nil {
 		return reflect.DeepEqual(a, b)
 	}

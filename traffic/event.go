@@ -71,6 +71,7 @@ type Event struct {
 	Detail  []string        `json:"-"`
 	Color   Color           `json:"color,omitempty"`
 	Weight  Weight          `json:"weight,omitzero"`
+	Guarded bool            `json:"guarded,omitempty"`
 	Release *Release        `json:"release,omitempty"`
 	Opening *Opening        `json:"opening,omitempty"`
 	Live    *Live           `json:"live,omitempty"`
@@ -85,6 +86,7 @@ type Opening struct {
 	Tag    string `json:"tag"`
 	// Previous is the tag that stable runs.
 	Previous string `json:"previous"`
-	// Target is the candidate's share that a person asked for; hand-made rollouts only.
-	Target Weight `json:"target,omitzero"`
+	// Target is the candidate's share that a person asked for, Guarded tells that it is judged; hand-made rollouts only.
+	Target  Weight `json:"target,omitzero"`
+	Guarded bool   `json:"guarded,omitempty"`
 }

@@ -62,7 +62,7 @@ func Doing(s State, now time.Time) string {
 		return fmt.Sprintf("%s goes from %s to %s for %v", r.Name(), r.Actual, r.Wanted, age(now, r.Entered))
 	case Soaking:
 		if r.Mode == HandMade {
-			return fmt.Sprintf("%s has %s by hand since %s, nobody judges it", r.Name(), r.Actual, clock(r.Since))
+			return fmt.Sprintf("%s has %s by hand since %s, %s", r.Name(), r.Actual, clock(r.Since), r.watched())
 		}
 		return fmt.Sprintf("%s soaks at %s for %v: %s", r.Name(), r.Actual, age(now, r.Entered), evidence(r.Verdict))
 	case Baking:
@@ -82,12 +82,12 @@ func Coming(s State, now time.Time) string {
 	switch {
 	case r == nil:
 		return ""
+	case !r.BlindSince.IsZero() && r.mayCarryNow():
+		return fmt.Sprintf("cut back in %v unless evidence comes", (r.Plan.Inconclusive.After - r.blindFor(now)).Round(time.Second))
 	case r.Mode == HandMade && r.Phase == Soaking && r.Actual == Full:
 		return "`cutover accept` to keep it, `cutover back` to undo it"
 	case r.Mode == HandMade && r.Phase == Soaking:
 		return "`cutover shift` to move on, `cutover back` to undo it"
-	case !r.BlindSince.IsZero() && r.mayCarryNow():
-		return fmt.Sprintf("cut back in %v unless evidence comes", (r.Plan.Inconclusive.After - r.blindFor(now)).Round(time.Second))
 	case r.Paused != "":
 		return "`cutover resume` goes on; a breach still reverts"
 	case r.Phase == Waiting:
@@ -123,6 +123,14 @@ func Ended(r *Rollout) string {
 		sentence += "; NOT PROVEN: " + r.Unproven
 	}
 	return sentence + r.trouble()
+}
+
+// watched says who judges a hand-made share, and what they think.
+func (r *Rollout) watched() string {
+	if !r.Guarded {
+		return "nobody judges it"
+	}
+	return "guarded: " + evidence(r.Verdict)
 }
 
 func (r *Rollout) trouble() string {

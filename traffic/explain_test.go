@@ -34,6 +34,7 @@ var told = []string{
 	"accepted; handed-over worker of green did not start",
 	"cutting-back", "taking-back", "workers-back",
 	"hand-made", "20 by hand", "100 by hand", "100 by hand; accepted-by-hand; handed-over; finish-now; finished; retired",
+	"guarded", "guarded; judged blind/silence no line",
 	"preparing; prepare-failed backend is not ready: /healthz answers 503; cut-proven",
 	"shifting(1); raise-failed nginx -t: unknown directive; cut-unproven the probe does not answer",
 	"soaking(0); judged fail/errors errors 20 % (31 of 153) against 0.1 %; cut-proven",

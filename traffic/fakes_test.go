@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cutover/traffic"
@@ -159,19 +160,28 @@ func (f *fakeStacks) Retire(ctx context.Context, c traffic.Color) error {
 	return takes(ctx, 10*time.Second)
 }
 
-// fakeSignal sends the batches that the test gives it, and is lost when the test says so.
+// fakeSignal sends the batches that the test gives it, and empty ones between them; it hangs, and is lost, when the test says so.
 type fakeSignal struct {
 	*diary
 	batches chan verdict.Batch
 	lost    chan error
+	hangs   atomic.Bool
 }
 
 func (f *fakeSignal) Follow(ctx context.Context, fold func(verdict.Batch)) error {
 	f.note("follow")
+	often := time.NewTicker(300 * time.Millisecond)
+	defer often.Stop()
+	fault := ""
 	for {
 		select {
 		case b := <-f.batches:
+			fault = b.Fault
 			fold(b)
+		case now := <-often.C:
+			if !f.hangs.Load() {
+				fold(verdict.Batch{Now: now, Fault: fault})
+			}
 		case err := <-f.lost:
 			return err
 		case <-ctx.Done():

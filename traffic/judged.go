@@ -10,7 +10,7 @@ import (
 // judged takes the judge's opinion at a time. This is where a release is reverted, held, or earns its next step.
 func judged(s State, e Event) State {
 	r := s.Open
-	if r.Phase.mayCarry() && r.Mode == Promotion && e.Verdict != nil {
+	if r.Phase.mayCarry() && r.judged() && e.Verdict != nil {
 		r.hear(e)
 	}
 	switch {
@@ -22,11 +22,12 @@ func judged(s State, e Event) State {
 		}
 	case r.Plan.Timeout > 0 && e.At.Sub(r.Opened) >= r.Plan.Timeout:
 		r.cutBack(e, Held, fmt.Sprintf("not accepted within %v (--timeout)", r.Plan.Timeout))
-	case r.Mode == HandMade:
+	case !r.judged():
 	case r.mayCarryNow() && r.Verdict.Decision == verdict.Failed:
 		r.cutBack(e, Reverted, r.Verdict.Reason) // THE rule that reverts a release
 	case r.blindFor(e.At) >= r.Plan.Inconclusive.After:
 		r.cutBack(e, Held, fmt.Sprintf("no evidence for %v: %s", r.blindFor(e.At).Round(time.Second), r.Verdict.Reason))
+	case r.Mode == HandMade: // only a person gives it more
 	case r.Phase == Waiting:
 		r.waitOn(e)
 	case r.Phase == Soaking:

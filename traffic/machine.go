@@ -68,7 +68,7 @@ func open(s State, e Event) State {
 		r.Phase, r.Step, r.Cleared = Waiting, -1, -2
 	}
 	if o.Mode == HandMade {
-		r.Phase, r.Wanted = Ready, o.Target
+		r.Phase, r.Wanted, r.Guarded = Ready, o.Target, o.Guarded
 	}
 	if o.Previous != "" && o.Previous != s.Releases[o.Stable].Tag {
 		s = s.runs(o.Stable, &Release{Tag: o.Previous})
@@ -165,7 +165,7 @@ func asked(s State, e Event) State {
 	case e.Kind == Approved && r.Phase == Waiting:
 		r.Cleared = r.Step // judged shifts, unless the evidence has turned meanwhile
 	case e.Kind == Retargeted && r.Mode == HandMade && r.Phase == Soaking:
-		r.By = e.By
+		r.By, r.Guarded = e.By, e.Guarded
 		if e.Weight == 0 {
 			r.cutBack(e, Aborted, "by hand to 0 %")
 			break
@@ -214,7 +214,7 @@ func recovered(s State, e Event) State {
 	case r.Phase == CuttingBack:
 	case r.Phase == Finishing:
 		r.Trouble = ""
-	case r.Phase == Accepted, r.Phase == Soaking && r.Mode == HandMade:
+	case r.Phase == Accepted, r.Phase == Soaking && r.Mode == HandMade && !r.Guarded:
 		if gone {
 			return lowered(s, Event{Kind: CutSeen, At: e.At, Why: "the rollout's folder is gone: somebody cut back"})
 		}

@@ -52,6 +52,7 @@ var places = map[string]string{
 	"shifting by hand": "at hand-made; checked",
 	"20 by hand":       "at shifting by hand; raised 20",
 	"100 by hand":      "at 20 by hand; retargeted 100; raised 100",
+	"guarded":          "at idle; opened hand-made v1.4.0 20 guarded; checked; raised 20",
 }
 
 // TestMachine holds the machine's behaviour as text, and that each event which means something in a phase is in that text.

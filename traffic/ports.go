@@ -15,11 +15,14 @@ var ErrCut = errors.New("this rollout was cut back")
 type Live struct {
 	Generation Generation `json:"generation"`
 	Split      Split      `json:"split"`
-	// Open tells that the rollout's folder stands, so that the split holds. Invariant: false means stable has everything.
+	// Open tells that the split holds: the rollout's folder stands, or nginx has loaded a share that hangs on no folder.
+	// Invariant: false means stable has everything.
 	Open bool `json:"open"`
 	// Finished tells that the rollout was accepted and is being finished: the candidate has everything.
 	Finished bool      `json:"finished"`
 	At       time.Time `json:"at"`
+	// Severed counts the connections to the old color that did not end in time, and end with its stack. Only Finish tells it.
+	Severed int `json:"severed,omitempty"`
 }
 
 // Share is the part of the traffic that nginx gives to the color.

@@ -100,7 +100,7 @@ func (w *world) take(e traffic.Event) {
 // holdVerdict holds that a fail reverts at once where users get the candidate, and that blind never leads upwards.
 func (w *world) holdVerdict(e traffic.Event, next traffic.State) {
 	r := w.state.Open
-	if e.Kind != traffic.Judged || e.Verdict == nil || r == nil || r.Mode != traffic.Promotion {
+	if e.Kind != traffic.Judged || e.Verdict == nil || r == nil || r.Mode != traffic.Promotion && !r.Guarded {
 		return
 	}
 	up := next.Open != nil && next.Open.Wanted > r.Wanted || next.Stable != w.state.Stable

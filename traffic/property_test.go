@@ -133,7 +133,7 @@ func (w *world) open() {
 	o := &traffic.Opening{Mode: traffic.Promotion, Tag: "v2", Previous: "v1", Stable: w.state.Stable, Plan: drawPlan(w.t)}
 	if w.chance(4, "by hand") {
 		w.host.up[o.Stable.Other()] = true
-		o.Mode, o.Target = traffic.HandMade, drawWeight(w.t)
+		o.Mode, o.Target, o.Guarded = traffic.HandMade, drawWeight(w.t), rapid.Bool().Draw(w.t, "guarded")
 	}
 	w.take(traffic.Event{Kind: traffic.Opened, Rollout: id, Opening: o})
 }
@@ -185,7 +185,7 @@ func (w *world) steer() {
 		traffic.Approved, traffic.AcceptedByHand, traffic.Retargeted, traffic.Resumed, traffic.FinishNow, traffic.Paused, traffic.AbortAsked,
 	}).Draw(w.t, "asked"), By: ann}
 	if e.Kind == traffic.Retargeted {
-		e.Weight = drawWeight(w.t)
+		e.Weight, e.Guarded = drawWeight(w.t), rapid.Bool().Draw(w.t, "guarded from now on")
 	}
 	w.take(e)
 }

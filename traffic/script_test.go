@@ -209,7 +209,9 @@ func (s *script) event(kind, rest string) (traffic.Event, error) {
 	case traffic.Prepared:
 		e.Release = &traffic.Release{Tag: s.state.Open.Release.Tag, Images: map[string]string{"backend": "sha256:7"}}
 	case traffic.Raised, traffic.Retargeted:
-		e.Weight, err = traffic.ParseWeight(rest)
+		weight, guarded := strings.CutSuffix(rest, " guarded")
+		e.Guarded = guarded
+		e.Weight, err = traffic.ParseWeight(weight)
 	case traffic.Judged:
 		e.Verdict = opinion(rest)
 	case traffic.Recovered:
@@ -240,6 +242,7 @@ func (s *script) opening(e *traffic.Event, fields []string) error {
 	if len(fields) < 3 {
 		return nil
 	}
+	e.Opening.Guarded = slices.Contains(fields, "guarded")
 	var err error
 	e.Opening.Target, err = traffic.ParseWeight(fields[2])
 	return err

@@ -67,13 +67,15 @@ type StepRecord struct {
 
 // Rollout is one attempt to move traffic to a release.
 type Rollout struct {
-	ID      RolloutID `json:"id"`
-	Mode    Mode      `json:"mode"`
-	By      string    `json:"by"`
-	Plan    Plan      `json:"plan"`
-	Digest  string    `json:"plan_digest"`
-	Stable  Color     `json:"stable"`
-	Release Release   `json:"release"`
+	ID   RolloutID `json:"id"`
+	Mode Mode      `json:"mode"`
+	// Guarded tells that a hand-made share is judged: a process that stays for it takes it back.
+	Guarded bool    `json:"guarded,omitempty"`
+	By      string  `json:"by"`
+	Plan    Plan    `json:"plan"`
+	Digest  string  `json:"plan_digest"`
+	Stable  Color   `json:"stable"`
+	Release Release `json:"release"`
 	// Previous is what stable runs.
 	Previous string `json:"previous"`
 
@@ -116,6 +118,9 @@ type Rollout struct {
 	// Trouble is what went wrong without touching traffic: workers that did not start, an old stack that did not stop.
 	Trouble string `json:"trouble,omitempty"`
 }
+
+// judged tells whether a judge's word counts in this rollout.
+func (r Rollout) judged() bool { return r.Mode == Promotion || r.Guarded }
 
 // Candidate is the color that is tried.
 func (r Rollout) Candidate() Color { return r.Stable.Other() }
