@@ -22,6 +22,7 @@ demo: build setup
 
 # The end-to-end scenes run alone: beside other tests on a small machine their load would measure those.
 test: build setup lint
+	@sh e2e/setup.sh nginxes
 	go build -buildvcs=false -o .tools/testrun ./e2e/testrun
 	CUTOVER_REQUIRE_REAL=1 bash e2e/with-engine.sh .tools/testrun -race -count=1 -timeout 15m $$(go list ./... | grep -vx cutover/e2e)
 	CUTOVER_REQUIRE_REAL=1 bash e2e/with-engine.sh .tools/testrun -race -count=1 -timeout 25m ./e2e

@@ -4,6 +4,7 @@
 #   sh e2e/setup.sh          nginx and, where no engine answers, the Docker Engine, as packages of the distribution, with no
 #                            service started; the Compose v2 plugin, built from the Go module proxy into .tools
 #   sh e2e/setup.sh lint     staticcheck and govulncheck, built into .tools
+#   sh e2e/setup.sh nginxes  the nginx of other Debian releases in .tools/nginx, for the tests
 #
 # Only a missing nginx is an error. Without an engine the demo runs local processes, and the tests that need one fail by name.
 set -eu
@@ -110,6 +111,29 @@ need_lint() {
 	done
 }
 
+# need_nginxes: for nginxconf's tests. forky's is the first with keepalive_min_timeout, and grows until that is released.
+need_nginxes() {
+	need_release bullseye '1\.18' nginx-core libc6 libcrypt1 libpcre3 libssl1.1 zlib1g
+	need_release bookworm '1\.22' nginx libc6 libcrypt1 libpcre2-8-0 libssl3 zlib1g
+	need_release trixie '1\.26' nginx libc6 libcrypt1 libpcre2-8-0 libssl3t64 libzstd1 zlib1g
+	need_release forky '1\.[3-9][0-9]' nginx libc6 libcrypt1 libpcre2-8-0 libssl3t64 libzstd1 zlib1g
+}
+
+# need_release RELEASE VERSION PACKAGE...: the machine's own nginx does where its version matches.
+need_release() {
+	release=$1 version=$2
+	shift 2
+	ours=$tools/nginx/$release
+	if is_nginx "$version" nginx || is_nginx "$version" "$ours/nginx"; then return; fi
+	say "setup: fetching the nginx of Debian $release with its libraries into .tools/nginx: cutover is tested on it too"
+	mkdir -p "$tools/nginx"
+	if sh "$root/e2e/nginxes.sh" "$release" "$ours" "$@" && is_nginx "$version" "$ours/nginx"; then return; fi
+	say "setup: the nginx of Debian $release could not be had: tests on it are skipped, and fail where CUTOVER_REQUIRE_REAL is set"
+}
+
+# is_nginx VERSION PROGRAM: it runs, and its version matches.
+is_nginx() { "$2" -v 2>&1 | grep -q "^nginx version: nginx/$1\."; }
+
 # build FOLDER OUT LDFLAGS PACKAGE: beside its place first, so that a half-built tool is never found there.
 build() {
 	mkdir -p "$tools"
@@ -124,8 +148,9 @@ all)
 	need_compose
 	;;
 lint) need_lint ;;
+nginxes) need_nginxes ;;
 *)
-	say "usage: sh e2e/setup.sh [lint]"
+	say "usage: sh e2e/setup.sh [lint | nginxes]"
 	exit 2
 	;;
 esac

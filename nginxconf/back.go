@@ -26,21 +26,26 @@ type Outcome struct {
 	Tag   string
 	Card  Card
 	// Took is from the call to the last rename: no request that begins later gets a candidate. Live.At is when that was proven.
+	// Where nginx has to load another tree it is until the proof.
 	Took time.Duration
+	// Stop tells what of the candidate had to be stopped, since nginx did not load another tree. Zero where nothing had to.
+	Stop Stop
 }
 
 // Back is the whole cutback, for when everything else may be broken: it takes every open rollout's folder away, then proves by
 // the probe that stable answers. It needs the app's folder and nothing else: no configuration, journal, engine, lock or
 // `nginx -t`. Where the proof fails the error is a fault of kind Unproven, and the cutback has been done all the same.
-func Back(ctx context.Context, root string, now func() time.Time) (Outcome, error) {
+//
+// Where locations pass to a fixed name it also needs the right to signal nginx, or else the engine; see descent.
+func Back(ctx context.Context, root string, host Host, now func() time.Time) (Outcome, error) {
 	began := now()
 	fence := Fence{root}
 	var o Outcome
 	var failed error
-	o.Cut, failed = fence.CutAll()
+	o.Cut, failed = fence.cutAll()
 	o.Took = now().Sub(began)
 	if failed != nil {
-		failed = &traffic.Fault{Kind: traffic.Unproven, Err: fmt.Errorf("not everything could be cut back: %w", failed), Hint: cutByHand(root)}
+		failed = &traffic.Fault{Kind: traffic.Unproven, Err: fmt.Errorf("not everything could be cut back: %w", failed), Hint: cutByHand(root, failed)}
 	}
 	card, err := ReadCard(root)
 	if err == nil {
@@ -55,41 +60,56 @@ func Back(ctx context.Context, root string, now func() time.Time) (Outcome, erro
 			o.Since = last.Since
 		}
 	}
+	d := descentOf(root, card, host, now)
 	if err != nil {
-		err = noProof(err)
+		err = noProof(root, err)
 	} else {
-		err = o.ask(ctx, now)
+		err = o.ask(ctx, d)
+	}
+	if failed != nil && !o.Live.At.IsZero() {
+		err = nil // nginx has told what it serves, and failed why
+	}
+	if d.tree.fixed() {
+		o.Took = now().Sub(began)
 	}
 	if len(o.Cut) > 0 {
 		// Only a power loss needs the sync, and a sick disk may take long for it: proof first.
-		_ = syncFolder(fence.rollouts())
+		_ = d.sync()
 	}
 	return o, errors.Join(failed, err)
 }
 
 // noProof says that nobody knows whom to ask.
-func noProof(err error) error {
+func noProof(root string, err error) error {
+	if tree, unread := (generations{root}).describe(); unread == nil && tree.fixed() {
+		return &traffic.Fault{Kind: traffic.Unproven, Err: fmt.Errorf("nginx was not told: %w", err), Hint: "As root: nginx -s reload"}
+	}
 	return &traffic.Fault{Kind: traffic.Unproven, Err: fmt.Errorf("no proof is possible, nobody knows the probe: %w", err),
 		Hint: "Look into nginx's access log: no line after now may name the candidate."}
 }
 
 // ask proves the cutback, or, where there was nothing to cut, finds out who has the traffic.
-func (o *Outcome) ask(ctx context.Context, now func() time.Time) error {
-	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), cutPatience)
-	defer cancel()
-	enough := onStable
+func (o *Outcome) ask(ctx context.Context, d descent) error {
+	var live traffic.Live
+	var err error
 	if o.NothingWarm {
-		enough = func(traffic.Live) bool { return true }
+		live, err = d.await(ctx, func(traffic.Live) bool { return true })
+	} else {
+		live, o.Stop, err = d.prove(ctx)
 	}
-	live, err := newProbe(o.Card.Probe, o.Card.App, now).await(patient, enough)
+	if _, told := errors.AsType[*traffic.Fault](err); told {
+		return err
+	}
+	if !live.At.IsZero() { // also where it is not what was wanted
+		o.Live, o.Color = live, live.Split.Stable
+		if live.Finished {
+			o.Color = live.Split.Candidate()
+		}
+		o.Tag = live.Split.Releases[o.Color]
+	}
 	if err != nil {
 		return o.unheard(err)
 	}
-	o.Live, o.Color = live, live.Split.Stable
-	if live.Finished {
-		o.Color = live.Split.Candidate()
-	}
-	o.Tag = live.Split.Releases[o.Color]
 	return nil
 }
 

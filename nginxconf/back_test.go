@@ -16,7 +16,7 @@ func TestBackThenAgain(t *testing.T) {
 	r := serving(t)
 	id := r.open()
 	r.raise(id, 20)
-	first, err := Back(t.Context(), r.root, time.Now)
+	first, err := Back(t.Context(), r.root, &realHost{}, time.Now)
 	require.NoError(t, err)
 	require.Equal(t, []traffic.RolloutID{id}, first.Cut)
 	require.Equal(t, traffic.Blue, first.Color)
@@ -25,7 +25,7 @@ func TestBackThenAgain(t *testing.T) {
 	require.Less(t, first.Took, 2*time.Second)
 	require.Zero(t, r.share(50))
 
-	second, err := Back(t.Context(), r.root, time.Now)
+	second, err := Back(t.Context(), r.root, &realHost{}, time.Now)
 	require.NoError(t, err)
 	require.True(t, second.Already)
 	require.False(t, second.NothingWarm)
@@ -36,7 +36,7 @@ func TestBackThenAgain(t *testing.T) {
 
 func TestBackWhereNothingEverBegan(t *testing.T) {
 	r := serving(t)
-	outcome, err := Back(t.Context(), r.root, time.Now)
+	outcome, err := Back(t.Context(), r.root, &realHost{}, time.Now)
 	require.NoError(t, err)
 	require.True(t, outcome.NothingWarm)
 	require.Equal(t, traffic.Blue, outcome.Color)
@@ -53,7 +53,7 @@ func TestBackNeedsNothing(t *testing.T) {
 	defer unlock()
 	r.breakForeign()
 	require.NoError(t, os.Remove(filepath.Join(r.folder, "nginx.conf")))
-	_, err = Back(t.Context(), r.root, time.Now)
+	_, err = Back(t.Context(), r.root, &realHost{}, time.Now)
 	require.NoError(t, err)
 	require.Zero(t, r.share(50))
 }
@@ -70,7 +70,7 @@ func TestBackWithoutItsCard(t *testing.T) {
 			id := r.open()
 			r.raise(id, 100)
 			require.NoError(t, spoil(cardPath(r.root)))
-			outcome, err := Back(t.Context(), r.root, time.Now)
+			outcome, err := Back(t.Context(), r.root, &realHost{}, time.Now)
 			require.Equal(t, traffic.Unproven, traffic.KindOf(err))
 			require.ErrorContains(t, err, "no proof is possible")
 			require.Equal(t, []traffic.RolloutID{id}, outcome.Cut)
@@ -90,7 +90,7 @@ func TestBackWhileNginxIsStopped(t *testing.T) {
 	id := r.open()
 	r.raise(id, 100)
 	r.kill()
-	outcome, err := Back(t.Context(), r.root, time.Now)
+	outcome, err := Back(t.Context(), r.root, &realHost{}, time.Now)
 	var fault *traffic.Fault
 	require.ErrorAs(t, err, &fault)
 	require.Equal(t, traffic.Unproven, fault.Kind)
@@ -108,7 +108,7 @@ func TestBackWhileNginxIsFrozen(t *testing.T) {
 	r.raise(id, 100)
 	group := -r.nginx.Process.Pid
 	require.NoError(t, syscall.Kill(group, syscall.SIGSTOP))
-	outcome, err := Back(t.Context(), r.root, time.Now)
+	outcome, err := Back(t.Context(), r.root, &realHost{}, time.Now)
 	require.NoError(t, syscall.Kill(group, syscall.SIGCONT))
 	require.Equal(t, traffic.Unproven, traffic.KindOf(err))
 	require.Equal(t, []traffic.RolloutID{id}, outcome.Cut)
@@ -119,13 +119,13 @@ func TestBackWhileNginxIsFrozen(t *testing.T) {
 func TestBackAfterAFinishForgetsOlderCutbacks(t *testing.T) {
 	r := serving(t)
 	r.raise(r.open(), 20)
-	_, err := Back(t.Context(), r.root, time.Now)
+	_, err := Back(t.Context(), r.root, &realHost{}, time.Now)
 	require.NoError(t, err)
 	id := r.open()
 	r.raise(id, 100)
 	_, err = r.proxy.Finish(briefly(t), split(id, 100))
 	require.NoError(t, err)
-	outcome, err := Back(t.Context(), r.root, time.Now)
+	outcome, err := Back(t.Context(), r.root, &realHost{}, time.Now)
 	require.NoError(t, err)
 	require.False(t, outcome.Already)
 	require.True(t, outcome.NothingWarm)

@@ -32,6 +32,17 @@ type Card struct {
 	State string `json:"state,omitempty"`
 	// Pid is nginx's pid file, to tell an nginx that is stopped from one that does not answer. Empty when unknown.
 	Pid string `json:"pid,omitempty"`
+	// Stacks are the web services of the colors. Empty where a cutback never has to stop any: where each request asks for the folder.
+	Stacks map[traffic.Color]WebStack `json:"stacks,omitempty"`
+}
+
+// WebStack is what a color answers users with.
+type WebStack struct {
+	// Project is the Compose project; empty where somebody else runs the stack.
+	Project string `json:"project,omitempty"`
+	// Services and Addresses are in the order of cutover.yaml.
+	Services  []string `json:"services"`
+	Addresses []string `json:"addresses"`
 }
 
 // Tag is the release that the color runs, and "" when nobody said.
@@ -64,6 +75,7 @@ func (p *Proxy) writeCard(s traffic.Split, change func(*Card)) error {
 	c := Card{
 		App: p.options.App, Probe: p.options.Config.Probe, Host: probeHost(p.options.App), Stable: s.Stable, Releases: s.Releases,
 		Rollout: s.Rollout, Finished: earlier.Finished, Previous: earlier.Previous, State: p.options.State, Pid: earlier.Pid,
+		Stacks: p.webStacks(),
 	}
 	change(&c)
 	data, err := json.MarshalIndent(c, "", "  ")
@@ -74,4 +86,20 @@ func (p *Proxy) writeCard(s traffic.Split, change func(*Card)) error {
 		return fmt.Errorf("write what a cutback needs: %w", err)
 	}
 	return syncFolder(p.root)
+}
+
+// webStacks are what a cutback may have to stop.
+func (p *Proxy) webStacks() map[traffic.Color]WebStack {
+	if !p.fixed() {
+		return nil
+	}
+	stacks := map[traffic.Color]WebStack{}
+	for _, c := range []traffic.Color{traffic.Blue, traffic.Green} {
+		stack := WebStack{Project: p.options.Projects[c]}
+		for _, u := range p.options.Web {
+			stack.Services, stack.Addresses = append(stack.Services, u.Service), append(stack.Addresses, u.address(c))
+		}
+		stacks[c] = stack
+	}
+	return stacks
 }

@@ -29,6 +29,8 @@ type File struct {
 	Directives []*Directive
 
 	source []byte
+	// edited tells that source is not what lies on the disk, but what an edit would put there.
+	edited bool
 }
 
 // Directive is one statement of a configuration file.
@@ -44,8 +46,9 @@ type Directive struct {
 	// Invariant: empty for other directives, and for a wildcard that matches nothing.
 	Included []*File
 
-	// argument is where the first argument stands in the file's source.
-	argument span
+	// argument is where the first argument stands in the file's source, whole the directive with the semicolon or the brace that
+	// ends it, body what lies between its braces.
+	argument, whole, body span
 }
 
 type span struct{ start, end int }
@@ -64,11 +67,14 @@ func (d *Directive) arg(n int) string {
 // ReadChain reads the main file conf and everything it includes, the way nginx does: relative includes hang on the
 // folder of conf, wildcards are sorted by bytes, one without a match is empty. A relative conf hangs on prefix.
 // What nginx would refuse (a missing file, a cycle, an open brace) is a fault that names file and line.
-func ReadChain(conf, prefix string) (*Chain, error) {
+func ReadChain(conf, prefix string) (*Chain, error) { return readChain(conf, prefix, nil) }
+
+// readChain is ReadChain with other bytes for some files, by their paths with symbolic links followed.
+func readChain(conf, prefix string, edited map[string][]byte) (*Chain, error) {
 	if !filepath.IsAbs(conf) {
 		conf = filepath.Join(prefix, conf)
 	}
-	r := chainReader{root: filepath.Dir(conf), files: map[string]*File{}}
+	r := chainReader{root: filepath.Dir(conf), edited: edited, files: map[string]*File{}}
 	main, err := r.read(conf, "")
 	if err != nil {
 		return nil, &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("read nginx's configuration: %w", err),
@@ -79,10 +85,11 @@ func ReadChain(conf, prefix string) (*Chain, error) {
 
 // chainReader follows includes. Each file is parsed once, however often it is included.
 type chainReader struct {
-	root  string // the folder of the main file
-	files map[string]*File
-	order []*File
-	open  []string // the files being read, symbolic links followed: a file among them includes itself
+	root   string // the folder of the main file
+	edited map[string][]byte
+	files  map[string]*File
+	order  []*File
+	open   []string // the files being read, symbolic links followed: a file among them includes itself
 }
 
 // read opens a file that is included at a place, "file:line: include of ", or nowhere where it is the main one.
@@ -97,12 +104,13 @@ func (r *chainReader) read(path, at string) (*File, error) {
 	if f := r.files[path]; f != nil {
 		return f, nil
 	}
-	source, err := readFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("%s%s: %w", at, path, cause(err))
+	f := &File{Path: path}
+	if f.source, f.edited = r.edited[real]; !f.edited {
+		if f.source, err = readFile(path); err != nil {
+			return nil, fmt.Errorf("%s%s: %w", at, path, cause(err))
+		}
 	}
-	f := &File{Path: path, source: source}
-	if f.Directives, err = parse(path, source); err != nil {
+	if f.Directives, err = parse(path, f.source); err != nil {
 		return nil, err
 	}
 	r.files[path] = f
@@ -186,7 +194,7 @@ func parse(path string, source []byte) ([]*Directive, error) {
 		switch t.kind {
 		case tokenWord:
 			if d == nil {
-				d = &Directive{Name: t.text, File: path, Line: t.line}
+				d = &Directive{Name: t.text, File: path, Line: t.line, whole: span{start: t.start}}
 				inner.Block = append(inner.Block, d)
 				continue
 			}
@@ -195,12 +203,14 @@ func parse(path string, source []byte) ([]*Directive, error) {
 			}
 			d.Args = append(d.Args, t.text)
 		case tokenOpen:
-			d.Block = []*Directive{}
+			d.Block, d.body.start = []*Directive{}, t.end
 			around = append(around, d)
 			d = nil
 		case tokenClose:
+			inner.body.end, inner.whole.end = t.start, t.end
 			around = around[:len(around)-1]
 		case tokenEnd, tokenLua:
+			d.whole.end = t.end
 			d = nil
 		}
 	}

@@ -70,9 +70,13 @@ func put(t *testing.T, path, content string) {
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
 }
 
-// stockNginx is the real thing; without it a test is skipped, unless the run demands it.
+// stockNginx is the real thing; without it a test is skipped, unless the run demands it. CUTOVER_TEST_NGINX names another one
+// than the machine's own.
 func stockNginx(t *testing.T) string {
 	t.Helper()
+	if path := os.Getenv(testNginx); path != "" {
+		return path
+	}
 	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
@@ -88,7 +92,7 @@ func stockNginx(t *testing.T) string {
 // judge runs `nginx -T` (which is -t and a dump) on a main file.
 func (tr tree) judge(t *testing.T, main string) (files []string, output string, err error) {
 	t.Helper()
-	out, err := exec.Command(stockNginx(t), "-T", "-p", tr.root, "-e", "stderr", "-c", main).CombinedOutput()
+	out, err := exec.Command(stockNginx(t), append(early(t, stockNginx(t), "stderr"), "-T", "-p", tr.root, "-c", main)...).CombinedOutput()
 	for _, match := range regexp.MustCompile(`(?m)^# configuration file (.*):$`).FindAllSubmatch(out, -1) {
 		files = append(files, string(match[1]))
 	}

@@ -24,8 +24,8 @@ type Copy struct {
 	folder    string            // the scratch folder where it was made for this copy, else ""
 }
 
-// Substitute writes copies of exactly those files that lead, directly or not, to something below the folder from
-// (…/<app>/current): there each such include leads below to instead, and each include of a copied file to its copy.
+// Substitute writes copies of exactly those files that an edit changes, or that lead, directly or not, to such a file or to
+// something below the folder from (…/<app>/current): there each such include leads below to instead, and each include of a copied file to its copy.
 // A wildcard that matches either is spelled out. All other bytes stay as they are, and so do the line numbers.
 // The main file's copy lies beside the original, the others in scratch, which is made if it is not there.
 //
@@ -80,9 +80,9 @@ type substitution struct {
 	paths map[*File]string // where the copies lie
 }
 
-// replaced tells whether an include of the file has to lead elsewhere.
+// replaced tells whether an include of the file has to lead elsewhere: to another generation, or to a copy.
 func (s *substitution) replaced(f *File) bool {
-	if s.from.holds(f.Path) {
+	if s.from.holds(f.Path) || f.edited {
 		return true
 	}
 	lead, known := s.leads[f]

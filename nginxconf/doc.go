@@ -9,7 +9,8 @@
 //	rollouts/000017/       the fence of an open rollout; in it green/, the folder that nginx asks for at each request
 //	back.json              all that `cutover back` needs to know (card.go)
 //
-// Base writes the first tree, Open takes the id of a rollout (open.go), Preflight says what is in the way (preflight.go).
+// Base writes the first tree, Open takes the id of a rollout (open.go), Preflight says what is in the way (preflight.go),
+// Examine says it item by item (examine.go), and Rehearse cuts a rollout back on which nobody is (rehearse.go).
 //
 // A raise (raise.go) renders the share into a new generation (render.go), has `nginx -t` judge exactly that tree in the
 // user's own include chain (chain.go, copy.go), makes it current by one rename, reloads, and believes nothing but the
@@ -20,7 +21,22 @@
 //
 // Finishing (finish.go) renames rollouts/000017 to 000017.done, so that of it and a cutback exactly one succeeds. The tree
 // says candidate where that folder stands; then the new default is rendered, reloaded and proven, and the folder is taken
-// away when no worker of an older generation is left.
+// away when no worker of an older generation is left, and no connection to the old color (connections.go).
+//
+// # Where locations pass to a fixed name
+//
+// With nginx.pass: name a location says `proxy_pass http://cutover_shop_web`, and nginx cannot choose for each request. A share then
+// is the weights of the tree that is loaded, and holds until another one is: the probe says so, whatever became of the folder. The
+// folder is still the fence, and down needs a second road (descent.go): a stable tree that waits in the folder since before the first
+// raise (fixed.go), a reload, and where that is refused the candidate's web containers are stopped.
+//
+// # The user's own files
+//
+// They are changed once: Propose finds the servers of the app and what in them has to be changed (edit.go,
+// editpass.go), Apply does it, and puts every file back where nginx does not take it (apply.go, editing.go).
+//
+// What `nginx -V` says decides what is rendered (version.go, inherited.go): nothing that the version does not know, and nothing below
+// 1.18. versions_test.go says which versions are run and which are only rendered.
 //
 // # Invariants
 //
@@ -29,7 +45,7 @@
 //     below rollouts: they would follow, or revive, a folder that was renamed away.
 //   - current never dangles, and what it names was accepted by `nginx -t`, or is the first tree of an nginx that does not
 //     include it yet.
-//   - A missing folder means stable.
+//   - A missing folder means stable, or, where locations pass to a fixed name, that stable is current.
 //   - Raise, Finish, Base and Prune hold the lock of this nginx (<dir>/.lock) while trees change. Cut, Back and Live never do.
 //
 // # When it is killed

@@ -22,6 +22,9 @@ import (
 //	000017.cut    it was cut back; it never revives (000017.cut.1 where that name is taken)
 //	000017.done   it was accepted and is being finished: the candidate has everything
 //
+// Where locations pass to a fixed name, nginx asks for nothing: a rollout's folder then holds the link to its stable tree, which a
+// cutback makes current right after it has taken the folder away (see descent.go).
+//
 // Invariant: each path is absolute and built anew for each call. See doc.go for why nothing here holds a folder open.
 type Fence struct {
 	// Root is the app's folder, <nginx.dir>/<app>.
@@ -84,24 +87,25 @@ func (f Fence) Standing() ([]traffic.RolloutID, error) {
 	return ids, err
 }
 
-// Cut takes the rollout's folder away. It succeeds also where that was done before, or the rollout never began; it fails
+// cutBecause takes the rollout's folder away. It succeeds also where that was done before, or the rollout never began; it fails
 // where the rollout is being finished, since then stable does not get the traffic.
-func (f Fence) Cut(id traffic.RolloutID) error { return f.cutBecause(id, "") }
-
+//
+// Where locations pass to a fixed name it is not the whole cutback, and so it is nobody's but Proxy.Cut's, Back's and CutOne's, which
+// have it proven by a descent.
 func (f Fence) cutBecause(id traffic.RolloutID, why string) error {
-	err := f.take(id.String(), why)
-	if !errors.Is(err, fs.ErrNotExist) {
+	taken, err := f.take(id.String(), why)
+	if taken || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if _, err := os.Lstat(f.doneFolder(id)); err == nil {
 		return fmt.Errorf("cut rollout %s: %w", id, errFinished)
 	}
-	return nil
+	return f.restoreLast()
 }
 
-// CutAll takes the folder of every open rollout away and tells which ones, oldest first. A folder that cannot be renamed does
-// not keep it from the others.
-func (f Fence) CutAll() ([]traffic.RolloutID, error) {
+// cutAll takes the folder of every open rollout away and tells which ones, oldest first. A folder that cannot be renamed does
+// not keep it from the others. It is no more of the cutback than cutBecause is.
+func (f Fence) cutAll() ([]traffic.RolloutID, error) {
 	folders, err := f.list()
 	failed := []error{err}
 	var cut []traffic.RolloutID
@@ -109,12 +113,15 @@ func (f Fence) CutAll() ([]traffic.RolloutID, error) {
 		if r.state != FolderOpen {
 			continue
 		}
-		switch err := f.take(r.name, ""); {
-		case err == nil:
-			cut = append(cut, r.id)
+		switch taken, err := f.take(r.name, ""); {
+		case taken:
+			cut, failed = append(cut, r.id), append(failed, err)
 		case !errors.Is(err, fs.ErrNotExist): // somebody else was quicker
 			failed = append(failed, err)
 		}
+	}
+	if len(cut) == 0 {
+		failed = append(failed, f.restoreLast())
 	}
 	return cut, errors.Join(failed...)
 }
@@ -123,8 +130,9 @@ func (f Fence) CutAll() ([]traffic.RolloutID, error) {
 // text is the reason, where one is known.
 const marker = "cut"
 
-// take renames an open folder away; fs.ErrNotExist where there is none.
-func (f Fence) take(name, why string) error {
+// take renames an open folder away and tells whether it did; fs.ErrNotExist where there is none. An error of a folder that was taken
+// says that its stable tree could not be made current.
+func (f Fence) take(name, why string) (taken bool, err error) {
 	from := filepath.Join(f.rollouts(), name)
 	to := from + ".cut"
 	for n := 1; ; n++ {
@@ -134,13 +142,14 @@ func (f Fence) take(name, why string) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("cut rollout %s: %w", name, err)
+			return false, fmt.Errorf("cut rollout %s: %w", name, err)
 		}
 		break
 	}
+	err = f.restore(to)
 	// The cutback has happened. That the mark cannot be written, on a full disk, must not make it look as if it had not.
 	_ = os.WriteFile(filepath.Join(to, marker), []byte(why), 0o644)
-	return nil
+	return true, err
 }
 
 // Done begins the finishing of a rollout by one rename, so that of it and a cutback exactly one succeeds.
@@ -344,5 +353,5 @@ func (f Fence) Rehearse() error {
 	if err := os.Rename(trial, moved); err != nil {
 		return errors.Join(fmt.Errorf("rehearse a cutback: %w", err), os.Remove(trial))
 	}
-	return os.Remove(moved)
+	return errors.Join(os.Remove(moved), f.rehearseDescent())
 }

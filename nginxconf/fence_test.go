@@ -45,10 +45,10 @@ func names(t testing.TB, f Fence) []string {
 
 func TestFenceOfAnAppThatHasNone(t *testing.T) {
 	f := Fence{filepath.Join(t.TempDir(), "nowhere")}
-	cut, err := f.CutAll()
+	cut, err := f.cutAll()
 	require.NoError(t, err)
 	require.Empty(t, cut)
-	require.NoError(t, f.Cut(17))
+	require.NoError(t, f.cutBecause(17, ""))
 	require.ErrorIs(t, f.Done(17), traffic.ErrCut)
 	last, err := f.Last()
 	require.NoError(t, err)
@@ -62,11 +62,11 @@ func TestCutAllTakesEveryOpenRollout(t *testing.T) {
 	standing, err := f.Standing()
 	require.NoError(t, err)
 	require.Equal(t, []traffic.RolloutID{16, 17}, standing)
-	cut, err := f.CutAll()
+	cut, err := f.cutAll()
 	require.NoError(t, err)
 	require.Equal(t, []traffic.RolloutID{16, 17}, cut)
 	require.Equal(t, []string{"000015.cut", "000016.cut", "000017.cut", "000017.cut.1", "000017.cut.2", "000018.done", "17x", "notes", "open"}, names(t, f))
-	cut, err = f.CutAll()
+	cut, err = f.cutAll()
 	require.NoError(t, err)
 	require.Empty(t, cut)
 }
@@ -74,7 +74,7 @@ func TestCutAllTakesEveryOpenRollout(t *testing.T) {
 func TestLastTellsWhenItWasCut(t *testing.T) {
 	f := bareFence(t)
 	putFolders(t, f, "000017")
-	require.NoError(t, f.Cut(17))
+	require.NoError(t, f.cutBecause(17, ""))
 	before, err := f.Last()
 	require.NoError(t, err)
 	require.Equal(t, FolderCut, before.State)
@@ -96,7 +96,7 @@ func TestWhyWaitsForItsJournal(t *testing.T) {
 	f := bareFence(t)
 	putFolders(t, f, "000016", "000017", "000018")
 	require.Error(t, f.WriteWhy(17, []byte("early")))
-	_, err := f.CutAll()
+	_, err := f.cutAll()
 	require.NoError(t, err)
 	require.NoError(t, f.WriteWhy(18, []byte("second")))
 	require.NoError(t, f.WriteWhy(16, []byte("first")))
@@ -117,7 +117,7 @@ func TestCutOfAFinishedRolloutFails(t *testing.T) {
 	putFolders(t, f, "000017")
 	require.NoError(t, f.Done(17))
 	require.NoError(t, f.Done(17), "again")
-	require.ErrorIs(t, f.Cut(17), errFinished)
+	require.ErrorIs(t, f.cutBecause(17, ""), errFinished)
 }
 
 // A cut that may not write must not stop the others, and must not claim to have cut.
@@ -125,7 +125,7 @@ func TestCutAllSaysWhatItCouldNotDo(t *testing.T) {
 	f := bareFence(t)
 	// With .cut the first name is too long for any file system.
 	putFolders(t, f, fmt.Sprintf("%0254d", 16), "000017")
-	cut, err := f.CutAll()
+	cut, err := f.cutAll()
 	require.Error(t, err)
 	require.Equal(t, []traffic.RolloutID{17}, cut)
 }
@@ -140,7 +140,7 @@ func TestFinishRacesCut(t *testing.T) {
 		var done, cut error
 		begin := make(chan struct{})
 		racers.Go(func() { <-begin; done = f.Done(id) })
-		racers.Go(func() { <-begin; cut = f.Cut(id) })
+		racers.Go(func() { <-begin; cut = f.cutBecause(id, "") })
 		close(begin)
 		racers.Wait()
 		require.True(t, (done == nil) != (cut == nil), "rollout %s: done %v, cut %v", id, done, cut)
@@ -167,7 +167,7 @@ func TestOpenRacesOpenAndCut(t *testing.T) {
 				if id, err := f.open(0); err == nil {
 					ids[n] = append(ids[n], id)
 				}
-				_, _ = f.CutAll()
+				_, _ = f.cutAll()
 			}
 		})
 	}
@@ -198,7 +198,7 @@ func (m *fenceModel) Open(t *rapid.T) {
 
 func (m *fenceModel) Cut(t *rapid.T) {
 	id := m.pick(t)
-	err := m.fence.Cut(id)
+	err := m.fence.cutBecause(id, "")
 	switch m.state[id] {
 	case FolderDone:
 		require.ErrorIs(t, err, errFinished)
@@ -253,7 +253,7 @@ func (m *fenceModel) Back(t *rapid.T) {
 		}
 	}
 	slices.Sort(want)
-	cut, err := m.fence.CutAll()
+	cut, err := m.fence.cutAll()
 	require.NoError(t, err)
 	require.Equal(t, want, cut)
 }

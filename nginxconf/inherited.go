@@ -2,27 +2,78 @@ package nginxconf
 
 import (
 	"context"
+	"slices"
 	"strings"
 )
 
-// InheritedLogs gives the access_log lines of the user's http { }, ready to be written again. nginx inherits them only where a
-// server has none of its own, so the one in server.conf would silence them: what stands in http { } is restated beside it.
-//
-// A server that includes us and has logs of its own never inherited them. Where there is one, nothing is restated, since
-// server.conf is the same for all servers; Findings warns of the others.
-func (p *Proxy) InheritedLogs(ctx context.Context) []string {
+// ServerLines gives the lines of server.conf that hang on this nginx and on the user's own configuration.
+func (p *Proxy) ServerLines(ctx context.Context) []string {
 	i, err := p.configured(ctx)
 	if err != nil {
 		return nil // nginx cannot read its configuration either; Preflight says so
 	}
-	return p.inheritedLogs(i)
+	return p.serverLines(i)
 }
 
-func (p *Proxy) inheritedLogs(i instance) []string {
+func (p *Proxy) serverLines(i instance) []string {
 	if i.chain == nil {
 		return nil
 	}
 	l := newLint(i.chain, p.site())
+	lines := l.restatedLogs()
+	if i.build.keepsIdle(p.options.Config) && len(l.idleTimes()) == 0 {
+		lines = append(lines, idleTime+" 5s; # so a reload closes no connection that a user is about to use")
+	}
+	return lines
+}
+
+// idleTime is how long nginx lets an idle connection live, even through a reload.
+const idleTime = "keepalive_min_timeout"
+
+// idleTimes are the user's own, in http { } or in a server that includes us: those stay in effect.
+func (l *lint) idleTimes() []*Directive {
+	var own []*Directive
+	for _, block := range append(slices.Clip(l.blocks.http), l.blocks.servers...) {
+		if block.is("server") && len(l.joined(block)) == 0 {
+			continue
+		}
+		for d := range flat(block.Block) {
+			if d.is(idleTime) && !l.rendered(d.File) {
+				own = append(own, d)
+			}
+		}
+	}
+	return own
+}
+
+// doubled finds a user's own beside that of server.conf, which was rendered before it was written.
+func (l *lint) doubled(server *Directive) {
+	var own []*Directive
+	ours := false
+	for d := range flat(server.Block) {
+		switch {
+		case !d.is(idleTime):
+		case l.rendered(d.File):
+			ours = true
+		default:
+			own = append(own, d)
+		}
+	}
+	if !ours {
+		return
+	}
+	for _, d := range own {
+		l.report(Refuse, d, idleTime+" stands beside server.conf, which has one too: nginx refuses the second one",
+			"Move it to http { }: from the next generation on it holds, and server.conf has none.")
+	}
+}
+
+// restatedLogs gives the access_log lines of the user's http { }, ready to be written again. nginx inherits them only where a
+// server has none of its own, so the one in server.conf would silence them: what stands in http { } is restated beside it.
+//
+// A server that includes us and has logs of its own never inherited them. Where there is one, nothing is restated, since
+// server.conf is the same for all servers; Findings warns of the others.
+func (l *lint) restatedLogs() []string {
 	own, _ := l.inheriting()
 	if len(own) > 0 {
 		return nil

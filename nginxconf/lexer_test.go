@@ -99,7 +99,7 @@ func TestWordsAsNginxReadsThem(t *testing.T) {
 			require.NoError(t, err)
 			conf := filepath.Join(t.TempDir(), "nginx.conf")
 			put(t, conf, source+" on;")
-			out, err := exec.Command(nginx, "-t", "-e", "stderr", "-c", conf).CombinedOutput()
+			out, err := exec.Command(nginx, append(early(t, nginx, "stderr"), "-t", "-c", conf)...).CombinedOutput()
 			require.Error(t, err)
 			require.Contains(t, string(out), `unknown directive "`+tokens[0].text+`" in `+conf+":1")
 		})

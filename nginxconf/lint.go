@@ -19,6 +19,8 @@ type Site struct {
 	Probe string
 	// Variables are the names that a proxy_pass may give, one for each route, without the dollar sign.
 	Variables []string
+	// Fixed tells that a proxy_pass gives them as they are, instead of the variables of these names.
+	Fixed bool
 	// AccessLog is the file that the verdict reads.
 	AccessLog string
 	// OwnsServers tells that cutover renders the servers itself: then the user's only line is that of http.conf.
@@ -238,7 +240,25 @@ func named(value string) []string {
 
 // leads tells whether a value names one of our pools.
 func (l *lint) leads(value string) bool {
-	return slices.ContainsFunc(named(value), func(name string) bool { return l.variables[name] })
+	return l.site.Fixed && slices.Contains(l.site.Variables, group(value)) ||
+		slices.ContainsFunc(named(value), func(name string) bool { return l.variables[name] })
+}
+
+// group is the upstream group that the value of a pass names, if it names one: what stands between scheme and path.
+func group(value string) string {
+	if _, rest, found := strings.Cut(value, "://"); found {
+		value = rest
+	}
+	name, _, _ := strings.Cut(value, "/")
+	return name
+}
+
+// target is a route's name as a proxy_pass gives it.
+func (l *lint) target(name string) string {
+	if l.site.Fixed {
+		return name
+	}
+	return "$" + name
 }
 
 // isPass tells whether a directive hands requests to a pool.
@@ -249,25 +269,49 @@ func isPass(d *Directive) bool {
 // passes checks that what is passed to us goes to routes that are there, and that anything is.
 func (l *lint) passes() {
 	split := l.site.OwnsServers
-	routes, example := "$"+strings.Join(l.site.Variables, ", $"), l.prefix()+"ROUTE"
-	if len(l.site.Variables) > 0 {
-		example = l.site.Variables[0]
+	var targets []string
+	for _, name := range l.site.Variables {
+		targets = append(targets, l.target(name))
+	}
+	routes, example := strings.Join(targets, ", "), l.target(l.prefix()+"ROUTE")
+	if len(targets) > 0 {
+		example = targets[0]
 	}
 	for d := range l.chain.all() {
 		if l.rendered(d.File) || !isPass(d) {
 			continue
 		}
 		split = split || l.leads(d.arg(0))
-		for _, name := range named(d.arg(0)) {
+		l.otherWay(d)
+		names := named(d.arg(0))
+		if l.site.Fixed {
+			names = append(names, group(d.arg(0)))
+		}
+		for _, name := range names {
 			if strings.HasPrefix(name, l.prefix()) && !l.variables[name] && !l.foreign[name] {
-				l.report(Refuse, d, fmt.Sprintf("%s names $%s, which is no route of %s", d.Name, name, l.site.App), "The routes are "+routes+".")
+				l.report(Refuse, d, fmt.Sprintf("%s names %s, which is no route of %s", d.Name, l.target(name), l.site.App), "The routes are "+routes+".")
 			}
 		}
 	}
 	if !split {
 		l.report(Refuse, l.http(), "nothing is split: no proxy_pass names "+routes,
-			"Write `proxy_pass http://$"+example+";` where requests go to the app now.")
+			"Write `proxy_pass http://"+example+";` where requests go to the app now.")
 	}
+}
+
+// otherWay finds a pass that names a route as nginx.pass does not say.
+func (l *lint) otherWay(d *Directive) {
+	given := group(d.arg(0))
+	name, variable := strings.Trim(strings.TrimPrefix(given, "$"), "{}"), strings.HasPrefix(given, "$")
+	if variable != l.site.Fixed || !slices.Contains(l.site.Variables, name) {
+		return
+	}
+	is, other := PassVariable, PassName
+	if variable {
+		is, other = other, is
+	}
+	l.report(Refuse, d, fmt.Sprintf("%s names %s, while nginx.pass is %s", d.Name, given, is), fmt.Sprintf("Write `%s %s;`, or set nginx.pass to %s and type `cutover init --stable COLOR`.",
+		d.Name, strings.Replace(d.arg(0), given, l.target(name), 1), other))
 }
 
 // listens warns of a server of the user's on the probe's address.

@@ -64,6 +64,43 @@ func shopSite(root string) Site {
 		AccessLog: "/var/log/nginx/cutover-shop.log"}
 }
 
+// Where locations pass to fixed names, each pass is told from one by variable.
+func TestFindingsOfFixedNames(t *testing.T) {
+	const pass = "http://$cutover_shop_web; #pass"
+	for _, test := range []struct {
+		name    string
+		changes []change
+		want    []string
+	}{
+		{"none", []change{{pass, "http://cutover_shop_web;"}}, nil},
+		{"with a path", []change{{pass, "http://cutover_shop_web/prefix/;"}}, nil},
+		{"by way of a variable of the user's", []change{{"#server", "set $to cutover_shop_web;"}, {pass, "http://$to;"}}, nil},
+		{"after a rewrite", []change{{pass, "http://cutover_shop_web;"}, {"#first", "rewrite ^/x /y last;"}}, nil},
+		{"another app's", []change{{pass, "http://cutover_shop_web;"}, {"return 204", "proxy_pass http://cutover_shop_api_web"},
+			{"#cache", "include cutover/shop_api/current/http.conf;"}}, nil},
+		{"the variable", nil, []string{"sites/shop.conf:7 refuse: proxy_pass names $cutover_shop_web, while nginx.pass is name"}},
+		{"no route", []change{{pass, "http://cutover_shop_wbe;"}}, []string{
+			"sites/shop.conf:7 refuse: proxy_pass names cutover_shop_wbe, which is no route of shop",
+			"nginx.conf:3 refuse: nothing is split: no proxy_pass names cutover_shop_web"}},
+		{"unseen", []change{{pass, "http://cutover_shop_web;"}, {"return 204", "proxy_pass http://cutover_shop_web"}},
+			[]string{"sites/other.conf:1 warn: this server passes requests to shop and does not include server.conf: they are split, and nobody sees how it goes"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			tr := flawed(t, test.changes)
+			c, err := ReadChain(tr.main(), tr.root)
+			require.NoError(t, err)
+			site := shopSite(tr.root)
+			site.Fixed = true
+			var got []string
+			for _, f := range c.Findings(site) {
+				require.NotEmpty(t, f.Remedy)
+				got = append(got, fmt.Sprintf("%s:%d %s: %s", strings.TrimPrefix(f.File, tr.root+"/"), f.Line, f.Severity, f.What))
+			}
+			require.Equal(t, test.want, got)
+		})
+	}
+}
+
 // change is a marker (or any other text) of flawless and what stands there instead; lines keep their numbers.
 type change struct{ from, to string }
 
@@ -123,6 +160,9 @@ func TestFindings(t *testing.T) {
 		{"nothing is split", []change{{"http://$cutover_shop_web; #pass", "http://127.0.0.1:23010;"}},
 			[]string{"nginx.conf:3 refuse: nothing is split: no proxy_pass names $cutover_shop_web"}},
 		{"by way of a variable of the user's", []change{{"#server", "set $to http://$cutover_shop_web/x;"}, {"http://$cutover_shop_web; #pass", "$to;"}}, nil},
+		{"a fixed name", []change{{"http://$cutover_shop_web; #pass", "http://cutover_shop_web/x;"}}, []string{
+			"sites/shop.conf:7 refuse: proxy_pass names cutover_shop_web, while nginx.pass is variable",
+			"nginx.conf:3 refuse: nothing is split: no proxy_pass names $cutover_shop_web"}},
 		{"by another protocol", []change{{"proxy_pass http://$cutover_shop_web", "uwsgi_pass $cutover_shop_web"}}, nil},
 		{"own log in the location", []change{{"#inner", "access_log /x.log;"}},
 			[]string{"sites/shop.conf:6 refuse: requests to shop would not be seen: this access_log takes the place of /var/log/nginx/cutover-shop.log here"}},
@@ -226,7 +266,7 @@ http {
 	server { listen 127.0.0.1:23040; open_file_cache off; %[4]s location / { %[3]s return 200 $pool; } }
 	server { listen 127.0.0.1:23041; %[4]s location / { return 200 $pool; } }
 }`, root, temp, cache, pool))
-	nginx := exec.Command(stockNginx(t), "-p", root, "-e", root+"/error.log", "-c", root+"/nginx.conf")
+	nginx := exec.Command(stockNginx(t), append(early(t, stockNginx(t), root+"/error.log"), "-p", root, "-c", root+"/nginx.conf")...)
 	require.NoError(t, nginx.Start())
 	t.Cleanup(func() {
 		require.NoError(t, nginx.Process.Signal(os.Interrupt))

@@ -22,7 +22,11 @@ func (l *lint) server(server *Directive) {
 	includes := l.joined(server)
 	if len(includes) == 0 {
 		if l.passesWithin(server) {
-			l.report(Warn, server, "this server passes requests to "+l.site.App+" and does not include server.conf: stable answers all of them, unseen",
+			then := "stable answers all of them, unseen"
+			if l.site.Fixed {
+				then = "they are split, and nobody sees how it goes"
+			}
+			l.report(Warn, server, "this server passes requests to "+l.site.App+" and does not include server.conf: "+then,
 				"Write `include "+filepath.Join(l.current.path, "server.conf")+";` as its first line.")
 		}
 		return
@@ -30,7 +34,10 @@ func (l *lint) server(server *Directive) {
 	for _, again := range includes[1:] {
 		l.report(Refuse, again, "server.conf is included twice in one server", "Remove this one: nginx refuses its directives a second time.")
 	}
-	l.first(server)
+	if !l.site.Fixed {
+		l.first(server)
+	}
+	l.doubled(server)
 	for d := range flat(server.Block) {
 		if l.rendered(d.File) {
 			continue

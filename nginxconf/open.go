@@ -20,6 +20,9 @@ func (p *Proxy) Base(ctx context.Context, stable traffic.Color, releases map[tra
 	if err := errors.Join(p.options.Validate(), validateSplit(split)); err != nil {
 		return &traffic.Fault{Kind: traffic.Usage, Err: err}
 	}
+	if err := p.namesake(); err != nil {
+		return err
+	}
 	if err := p.makeRoot(); err != nil {
 		return err
 	}
@@ -35,18 +38,32 @@ func (p *Proxy) Base(ctx context.Context, stable traffic.Color, releases map[tra
 	if err != nil {
 		return err
 	}
-	_, live, err := p.trees.read(gen)
+	live, err := p.standing(gen)
 	switch {
 	case err != nil:
 		return err
-	case live.Rollout != 0:
-		// Loading it could raise a share; only Raise does that.
-		return nil
+	case p.samePass() != nil && p.unoccupied() == nil && live.Stable == stable:
+		return p.firstTree(ctx, split) // nobody has a share, whichever way
 	case live.Stable != stable:
 		return &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("generation %d makes %s the default, not %s", gen, live.Stable, stable),
 			Hint: fmt.Sprintf("Move the traffic by `cutover shift --to %s --weight 100` and `cutover accept`.", stable)}
+	case live.Rollout != 0:
+		return nil // loading it could raise a share; only Raise does that
 	}
 	return p.load(ctx, gen, live)
+}
+
+// standing is the split of the current generation. Where the links decide they say who is stable.
+func (p *Proxy) standing(gen traffic.Generation) (traffic.Split, error) {
+	_, s, err := p.trees.read(gen)
+	if err != nil {
+		return traffic.Split{}, err
+	}
+	if tree, err := p.trees.describe(); err == nil && tree.Buckets > 0 {
+		s.Stable, err = p.fence.liveStable()
+		return s, err
+	}
+	return s, nil
 }
 
 // firstTree makes the first generation current. A tree that nginx refuses is not made current, with one exception: where the
@@ -57,6 +74,11 @@ func (p *Proxy) firstTree(ctx context.Context, s traffic.Split) error {
 		return err
 	}
 	readable := err == nil
+	if p.live() {
+		if err := p.fence.setStable(s.Stable); err != nil {
+			return err
+		}
+	}
 	if err := p.probe.free(ctx); err != nil {
 		return err
 	}
@@ -64,7 +86,7 @@ func (p *Proxy) firstTree(ctx context.Context, s traffic.Split) error {
 	if err != nil {
 		return err
 	}
-	if err := p.stage(s, gen, p.inheritedLogs(i)); err != nil {
+	if err := p.stage(s, gen, p.serverLines(i)); err != nil {
 		return err
 	}
 	if readable {
@@ -120,6 +142,12 @@ func (p *Proxy) Open(ctx context.Context, after traffic.RolloutID, s traffic.Spl
 	if err := p.unoccupied(); err != nil {
 		return 0, err
 	}
+	if err := p.unladen(ctx, s.Candidate()); err != nil {
+		return 0, err
+	}
+	if err := p.renew(ctx, s); err != nil {
+		return 0, err
+	}
 	i, err := p.configured(ctx)
 	if err != nil {
 		return 0, err
@@ -131,13 +159,23 @@ func (p *Proxy) Open(ctx context.Context, after traffic.RolloutID, s traffic.Spl
 	s.Rollout = id
 	err = p.writeCard(s, func(c *Card) { c.Pid = i.chain.PidFile(i.build) })
 	if err == nil {
+		err = p.fence.admit(id)
+	}
+	switch {
+	case err != nil:
+	case p.live():
+		err = p.fence.arrange(id, s.Stable)
+	default:
 		err = makeFolder(p.fence.candidateFolder(id, s.Candidate()), 0o755)
+	}
+	if err == nil {
+		err = syncFolder(p.fence.openFolder(id))
 	}
 	if err != nil {
 		// A folder that nobody will ever use must not look like an open rollout.
-		return 0, errors.Join(fmt.Errorf("open rollout %s: %w", id, err), p.fence.cutBecause(id, "it could not be opened"))
+		return 0, errors.Join(fmt.Errorf("open rollout %s: %w", id, p.unlessCut(id, err)), p.fence.cutBecause(id, "it could not be opened"))
 	}
-	return id, syncFolder(p.fence.openFolder(id))
+	return id, nil
 }
 
 // unoccupied makes sure that no rollout is open or half finished.
@@ -152,7 +190,7 @@ func (p *Proxy) unoccupied() error {
 			return &traffic.Fault{Kind: traffic.Busy, Err: fmt.Errorf("rollout %s is open", r.id), Hint: "`cutover status` shows it; `cutover back` ends it."}
 		case FolderDone:
 			return &traffic.Fault{Kind: traffic.Busy, Err: fmt.Errorf("rollout %s is not finished yet", r.id),
-				Hint: "nginx still has workers of before with open connections. `cutover status` shows them; worker_shutdown_timeout limits them."}
+				Hint: "What nginx still has open to the release before keeps it. `cutover status` shows it, nginx.drain limits it."}
 		}
 	}
 	return nil
@@ -177,13 +215,11 @@ func (p *Proxy) pruneGenerations() error {
 	if err != nil {
 		return err
 	}
-	current, err := p.trees.current()
-	if err != nil {
-		return err
-	}
-	needed := map[traffic.Generation]bool{current: true}
-	for _, pattern := range []string{"[0-9]*[0-9]", "*.done"} {
-		links, err := filepath.Glob(filepath.Join(p.fence.rollouts(), pattern, "*.*"))
+	// A cutback waits for no lock. It moves a link from an open folder to a cut one, and from there to current: looked at in this
+	// order, it is seen somewhere.
+	needed := map[traffic.Generation]bool{}
+	for _, pattern := range []string{"[0-9]*[0-9]/*", "*.done/*", "*.cut*/" + stableLink} {
+		links, err := filepath.Glob(filepath.Join(p.fence.rollouts(), pattern))
 		if err != nil {
 			return err
 		}
@@ -194,6 +230,11 @@ func (p *Proxy) pruneGenerations() error {
 			}
 		}
 	}
+	current, err := p.trees.current()
+	if err != nil {
+		return err
+	}
+	needed[current] = true
 	// Copies of the user's files lie there only while a test runs, and we hold the lock.
 	left, err := filepath.Glob(filepath.Join(p.root, "gen", "*.test"))
 	if err != nil {

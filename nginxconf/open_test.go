@@ -81,7 +81,7 @@ func TestOpenTakesTheNextID(t *testing.T) {
 		Rollout: 17, Pid: filepath.Join(r.folder, "nginx.pid")}, card)
 	_, err = r.proxy.Open(t.Context(), 17, split(0, 0))
 	require.Equal(t, traffic.Busy, traffic.KindOf(err))
-	require.NoError(t, r.proxy.fence.Cut(17))
+	require.NoError(t, r.proxy.fence.cutBecause(17, ""))
 	id, err = r.proxy.Open(t.Context(), 3, split(0, 0))
 	require.NoError(t, err)
 	require.Equal(t, traffic.RolloutID(18), id, "an id is never used twice")
@@ -122,7 +122,7 @@ func TestPruneKeepsWhatIsNeeded(t *testing.T) {
 		m, err := r.proxy.prepare(t.Context(), split(id, 5), r.proxy.fence.openFolder(id))
 		require.NoError(t, err)
 		require.NoError(t, r.proxy.trees.swap(m.link))
-		require.NoError(t, r.proxy.fence.Cut(id))
+		require.NoError(t, r.proxy.fence.cutBecause(id, ""))
 	}
 	require.NoError(t, r.proxy.fence.WriteWhy(1, []byte("{}")))
 	require.NoError(t, os.Mkdir(r.proxy.trees.scratch(3), 0o700))
@@ -177,7 +177,7 @@ func TestWholeSite(t *testing.T) {
 	id := r.open()
 	r.raise(id, 20)
 	require.InDelta(t, 20, r.share(200), 6)
-	_, err := Back(t.Context(), r.root, time.Now)
+	_, err := Back(t.Context(), r.root, &realHost{}, time.Now)
 	require.NoError(t, err)
 	require.Zero(t, r.share(50))
 }

@@ -32,7 +32,12 @@ func (p *Proxy) Preflight(ctx context.Context) error {
 			found = append(found, &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("%s:%d: %s", f.File, f.Line, f.What), Hint: f.Remedy})
 		}
 	}
-	found = append(found, p.surroundings(ctx, i)...)
+	around := p.surroundings(ctx, i)
+	for _, err := range []error{around.Tree, around.Reach, around.Namesake, around.Running, around.Stranger} {
+		if err != nil {
+			found = append(found, err)
+		}
+	}
 	judged := p.testCurrent(ctx, i)
 	if len(found) == 0 {
 		return judged
@@ -61,24 +66,7 @@ func (p *Proxy) findings(i instance) []Finding { return i.chain.Findings(p.site(
 // site is what the user's configuration must hold for this app.
 func (p *Proxy) site() Site {
 	return Site{App: p.options.App, Root: p.root, Probe: p.options.Config.Probe, AccessLog: p.options.AccessLog,
-		OwnsServers: len(p.options.Routes) > 0, Variables: p.Variables()}
-}
-
-// surroundings looks at what is not in nginx's configuration: folders, the master, the probe's port.
-func (p *Proxy) surroundings(ctx context.Context, i instance) []error {
-	var found []error
-	if _, err := p.trees.current(); err != nil {
-		found = append(found, &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("%s has no generation yet: %w", p.root, err), Hint: "`cutover init` writes the first one."})
-	} else if err := CheckReach(p.fence.rollouts(), p.workerUser(i)); err != nil {
-		found = append(found, err)
-	}
-	if _, err := p.procs.master(i.chain.PidFile(i.build)); err != nil {
-		found = append(found, err)
-	}
-	if err := p.probe.free(ctx); err != nil {
-		found = append(found, err)
-	}
-	return found
+		OwnsServers: len(p.options.Routes) > 0, Variables: p.Variables(), Fixed: p.fixed()}
 }
 
 // workerUser is whom the workers run as: the one that the configuration names, where the master is root, else our own.

@@ -17,14 +17,24 @@ import (
 type description struct {
 	App        string             `json:"app"`
 	Generation traffic.Generation `json:"generation"`
+	// Pass is PassName where locations pass to a fixed name, and empty otherwise.
+	Pass string `json:"pass,omitempty"`
+	// Buckets is how many there are where shares are switched live, and zero otherwise.
+	Buckets int `json:"buckets,omitempty"`
 	traffic.Split
 }
+
+// fixed tells that what the generation gives to the candidate holds until nginx loads another one.
+func (d description) fixed() bool { return d.Pass == PassName }
 
 // answer is a description by the probe, with what holds at that moment.
 type answer struct {
 	description
-	// Pool is what a request gets right now: poolStable, poolSplit or poolCandidate.
+	// Pool is what a request gets right now: poolStable, poolSplit or poolCandidate. Where locations pass to a fixed name it is the
+	// generation's own, whatever became of the rollout's folder: poolSplit for a share, poolStable for the tree of its cutback.
 	Pool string `json:"pool"`
+	// Choice is what a request of the bucket that was asked for gets; only where shares are switched live.
+	Choice string `json:"choice,omitempty"`
 }
 
 // The values of $cutover_<app>_pool.
@@ -40,17 +50,17 @@ func probeHost(app string) string { return "cutover-" + app }
 // probe asks the running nginx what it serves. Each question has a connection of its own: one that is kept alive would
 // hold an old worker, and would be answered by it.
 type probe struct {
-	address, app, host string
-	client             *http.Client
-	now                func() time.Time
+	root, address, app, host string
+	client                   *http.Client
+	now                      func() time.Time
 }
 
 // askTimeout bounds one question. nginx answers from memory; only a stranger, or a stopped nginx, needs longer.
 const askTimeout = 500 * time.Millisecond
 
-func newProbe(address, app string, now func() time.Time) probe {
+func newProbe(root, address, app string, now func() time.Time) probe {
 	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
-	return probe{address: address, app: app, host: probeHost(app), now: now, client: &http.Client{
+	return probe{root: root, address: address, app: app, host: probeHost(app), now: now, client: &http.Client{
 		Transport: transport, Timeout: askTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -70,33 +80,43 @@ func (e *otherAppError) Error() string {
 	return fmt.Sprintf("probe %s knows app %s but not %s", e.address, e.other, e.app)
 }
 
-// ask puts one question.
+// ask finds out what nginx serves.
 func (p probe) ask(ctx context.Context) (traffic.Live, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+"/", nil)
+	a, err := p.question(ctx, "/")
 	if err != nil {
 		return traffic.Live{}, err
+	}
+	if a.Buckets > 0 {
+		return p.askLive(ctx, a)
+	}
+	return traffic.Live{Generation: a.Generation, Split: a.Split, Open: a.Pool == poolSplit, Finished: a.Pool == poolCandidate, At: p.now()}, nil
+}
+
+// question asks once.
+func (p probe) question(ctx context.Context, path string) (answer, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+path, nil)
+	if err != nil {
+		return answer{}, err
 	}
 	request.Host = p.host
 	response, err := p.client.Do(request)
 	if err != nil {
-		return traffic.Live{}, fmt.Errorf("probe: %w", err)
+		return answer{}, fmt.Errorf("probe: %w", err)
 	}
 	defer response.Body.Close()
 	const most = 64 << 10
 	body, err := io.ReadAll(io.LimitReader(response.Body, most))
 	if err != nil {
-		return traffic.Live{}, fmt.Errorf("probe %s: %w", p.address, err)
+		return answer{}, fmt.Errorf("probe %s: %w", p.address, err)
 	}
 	var a answer
 	if err := json.Unmarshal(body, &a); response.StatusCode != http.StatusOK || err != nil || a.App == "" || validateSplit(a.Split) != nil {
-		return traffic.Live{}, &strangerError{p.address, fmt.Sprintf("%s, %.60q", response.Status, body)}
+		return answer{}, &strangerError{p.address, fmt.Sprintf("%s, %.60q", response.Status, body)}
 	}
 	if a.App != p.app {
-		return traffic.Live{}, &otherAppError{p.address, p.app, a.App}
+		return answer{}, &otherAppError{p.address, p.app, a.App}
 	}
-	live := traffic.Live{Generation: a.Generation, Split: a.Split, Open: a.Pool == poolSplit, Finished: a.Pool == poolCandidate}
-	live.At = p.now()
-	return live, nil
+	return a, nil
 }
 
 // askPause lies between two questions.
@@ -138,10 +158,15 @@ func (p probe) await(ctx context.Context, enough func(traffic.Live) bool) (traff
 // settled awaits that nothing but answers that are enough came for a while. It is the proof where workers cannot be seen:
 // nginx's master waits 100 ms before it quits the old ones, and their last answers came after 112 ms.
 func (p probe) settled(ctx context.Context, enough func(traffic.Live) bool) (traffic.Live, error) {
+	return p.await(ctx, lasting(enough))
+}
+
+// lasting tells when nothing but answers that are enough came for a while.
+func lasting(enough func(traffic.Live) bool) func(traffic.Live) bool {
 	const quiet, least = 150 * time.Millisecond, 5 // questions that got no answer prove nothing
 	var since time.Time
 	answers := 0
-	return p.await(ctx, func(live traffic.Live) bool {
+	return func(live traffic.Live) bool {
 		if !enough(live) {
 			answers = 0
 			return false
@@ -150,7 +175,7 @@ func (p probe) settled(ctx context.Context, enough func(traffic.Live) bool) (tra
 			since = live.At
 		}
 		return answers >= least && live.At.Sub(since) >= quiet
-	})
+	}
 }
 
 // free makes sure that the probe's address is nginx's or nobody's. A generation that listens where somebody else does passes

@@ -65,7 +65,7 @@ func TestWhoAnswersTheProbe(t *testing.T) {
 		"nothing":        {"", traffic.Live{}, "EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newProbe(answering(t, c.text), "shop", time.Now)
+			p := newProbe("", answering(t, c.text), "shop", time.Now)
 			live, err := p.ask(t.Context())
 			if c.says != "" {
 				require.ErrorContains(t, err, c.says)
@@ -80,12 +80,12 @@ func TestWhoAnswersTheProbe(t *testing.T) {
 }
 
 func TestFreeTellsANeighbourFromAStranger(t *testing.T) {
-	nobody := newProbe(freePort(t), "shop", time.Now)
+	nobody := newProbe("", freePort(t), "shop", time.Now)
 	require.NoError(t, nobody.free(t.Context()))
-	neighbour := newProbe(answering(t, ok(`{"app":"blog","generation":1,"stable":"blue","weight":0}`)), "shop", time.Now)
+	neighbour := newProbe("", answering(t, ok(`{"app":"blog","generation":1,"stable":"blue","weight":0}`)), "shop", time.Now)
 	require.NoError(t, neighbour.free(t.Context()), "nginx itself has the port, for another app")
 	for _, text := range []string{"SSH-2.0-OpenSSH_9.2\r\n", ok("hello"), ""} {
-		stranger := newProbe(answering(t, text), "shop", time.Now)
+		stranger := newProbe("", answering(t, text), "shop", time.Now)
 		require.Equal(t, traffic.Preflight, traffic.KindOf(stranger.free(t.Context())), text)
 	}
 }
@@ -120,7 +120,7 @@ func TestTwoAppsInOneNginx(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	require.Equal(t, http.StatusOK, response.StatusCode)
-	_, err = Back(t.Context(), root, time.Now)
+	_, err = Back(t.Context(), root, &realHost{}, time.Now)
 	require.NoError(t, err)
 	require.InDelta(t, 20, r.share(200), 6, "the neighbour keeps its share")
 }
@@ -153,9 +153,7 @@ func TestProcessesAreReadWhateverTheirName(t *testing.T) {
 	all, err := procs.workers(7)
 	require.NoError(t, err)
 	require.Len(t, all, 2)
-	left, err := procs.draining(7)
-	require.NoError(t, err)
-	require.Equal(t, []process{{pid: 9, parent: 7, start: "290883"}}, left)
+	require.Equal(t, []process{{pid: 9, parent: 7, start: "290883"}}, procs.leaving(all))
 	require.Equal(t, []process{{pid: 8, parent: 7, start: "290883"}}, procs.accepting(all))
 	require.NoError(t, os.RemoveAll(filepath.Join(procs.folder, "8")))
 	require.Empty(t, procs.accepting(all))

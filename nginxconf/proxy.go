@@ -37,21 +37,27 @@ type Options struct {
 	Routes []Route
 	// AccessLog is the absolute path of the log that server.conf writes.
 	AccessLog string
+	// StickyFor is how long a client that was drawn keeps its color at least.
+	StickyFor time.Duration
 	// State is the folder of the app's journal, for back.json: a cutback finds it there without cutover.yaml.
 	State string
-	Host  Host
-	Now   func() time.Time
+	// Projects are the Compose projects of the colors, for back.json; empty where somebody else runs the stacks.
+	Projects map[traffic.Color]string
+	Host     Host
+	Now      func() time.Time
+	// Say tells people what else was done than they asked for; nil tells nobody.
+	Say func(line string)
 }
 
 var (
 	appName       = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
-	routeName     = regexp.MustCompile(`^[a-z0-9_]+$`)
+	routeName     = regexp.MustCompile(`^[a-z0-9][a-z0-9_]*$`)
 	listenAddress = regexp.MustCompile(`^([0-9A-Za-z.*-]+:|\[[0-9a-fA-F:.]+\]:)?[0-9]+$`)
 	serverName    = regexp.MustCompile(`^[A-Za-z0-9_.*-]+$`)
 )
 
-// reserved are the names that cutover's own variables have beside the routes.
-var reserved = []string{"pool", "color", "release"}
+// reserved are the names that cutover's own variables have beside the routes. Later ones have a second underscore, which no route has.
+var reserved = []string{"pool", "color", "release", "mark"}
 
 // Validate reports the first value that cannot be rendered.
 func (o Options) Validate() error {
@@ -72,7 +78,7 @@ func (o Options) Validate() error {
 		switch {
 		case !routeName.MatchString(u.Route), slices.Contains(reserved, u.Route):
 			return fmt.Errorf("stacks.web: a service cannot have the name %q in nginx", u.Route)
-		case names[u.Route]:
+		case names[u.Route], names[u.Route+kindAssets], names[strings.TrimSuffix(u.Route, kindAssets)]:
 			return fmt.Errorf("stacks.web: two services would have the name %s in nginx", u.Route)
 		}
 		names[u.Route] = true
@@ -129,7 +135,7 @@ func New(o Options) *Proxy {
 	root := filepath.Join(o.Config.Dir, o.App)
 	return &Proxy{
 		options: o, root: root, trees: generations{root}, fence: Fence{root},
-		probe: newProbe(o.Config.Probe, o.App, o.Now), procs: processes{"/proc"},
+		probe: newProbe(root, o.Config.Probe, o.App, o.Now), procs: processes{"/proc"},
 		patience: reloadPatience, cutPatience: cutPatience,
 	}
 }
@@ -245,6 +251,24 @@ func refusal(err error, what, said string) error {
 
 // Fence is what a cutback of this app renames.
 func (p *Proxy) Fence() Fence { return p.fence }
+
+// Passes are the targets that the user's locations proxy to, in the order of cutover.yaml.
+func (p *Proxy) Passes() []string {
+	targets := make([]string, 0, len(p.options.Web))
+	for _, w := range p.options.Web {
+		targets = append(targets, p.target(w.Route))
+	}
+	return targets
+}
+
+// target is what a location proxies to for the route.
+func (p *Proxy) target(route string) string {
+	name := "cutover_" + RouteName(p.options.App) + "_" + route
+	if p.fixed() {
+		return "http://" + name
+	}
+	return "http://$" + name
+}
 
 // Variables are the names, without the dollar sign, that the user's locations proxy to, in the order of cutover.yaml.
 func (p *Proxy) Variables() []string {

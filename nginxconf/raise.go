@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"cutover/traffic"
@@ -39,8 +40,11 @@ func (p *Proxy) Raise(ctx context.Context, s traffic.Split) (traffic.Live, error
 		return traffic.Live{}, err
 	}
 	defer unlock()
-	if err := p.raisable(s.Rollout); err != nil {
+	if err := errors.Join(p.raisable(s.Rollout), p.samePassIn(s.Rollout)); err != nil {
 		return traffic.Live{}, err
+	}
+	if p.live() {
+		return p.raiseLive(ctx, s)
 	}
 	if live, ok := p.already(ctx, s); ok {
 		return live, nil
@@ -106,12 +110,17 @@ func (p *Proxy) prepare(ctx context.Context, s traffic.Split, folder string) (mo
 	if _, m.before, err = p.trees.read(m.previous); err != nil {
 		return move{}, err
 	}
+	if p.fixed() && s.Rollout != 0 {
+		if err := p.prepareDescent(ctx, i, s, folder); err != nil {
+			return move{}, err
+		}
+	}
 	if m.gen, err = p.trees.next(); err != nil {
 		return move{}, err
 	}
 	m.link = filepath.Join(folder, fmt.Sprintf("current.%d", m.gen))
 	m.undo = filepath.Join(folder, fmt.Sprintf("undo.%d", m.gen))
-	if err := p.stage(s, m.gen, p.inheritedLogs(i)); err != nil {
+	if err := p.stage(s, m.gen, p.serverLines(i)); err != nil {
 		return move{}, err
 	}
 	err = p.test(ctx, i, m.gen)
@@ -190,7 +199,7 @@ func (p *Proxy) prove(ctx context.Context, m move, old []process, hidden error) 
 		live, err = p.probe.await(patient, func(l traffic.Live) bool {
 			before := left // looked at before the question was put: so it was no old worker that answered it
 			left = len(p.procs.accepting(old))
-			return loaded(l) && before == 0
+			return loaded(l) && before == 0 || p.overtaken(m.split)
 		})
 	}
 	switch {
@@ -204,10 +213,10 @@ func (p *Proxy) prove(ctx context.Context, m move, old []process, hidden error) 
 
 // fenced makes sure that the workers see the rollout's folder as we do.
 func (p *Proxy) fenced(s traffic.Split, live traffic.Live) error {
-	if s.Rollout == 0 || live.Open {
+	if s.Rollout == 0 || live.Open && !p.fixed() {
 		return nil
 	}
-	if err := p.fence.stands(s.Rollout); err != nil {
+	if err := p.fence.stands(s.Rollout); err != nil || p.fixed() {
 		return err
 	}
 	folder := p.fence.candidateFolder(s.Rollout, s.Candidate())
@@ -290,13 +299,18 @@ func (p *Proxy) Cut(ctx context.Context, id traffic.RolloutID, why string) (traf
 	case errors.Is(err, errFinished):
 		return traffic.Live{}, &traffic.Fault{Kind: traffic.Policy, Err: err, Hint: "Nothing is warm to go back to; an older release comes back as a new rollout."}
 	case err != nil:
-		return traffic.Live{}, &traffic.Fault{Kind: traffic.Unproven, Err: err, Hint: cutByHand(p.root)}
+		return traffic.Live{}, &traffic.Fault{Kind: traffic.Unproven, Err: err, Hint: cutByHand(p.root, err)}
 	}
-	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cutPatience)
-	defer cancel()
-	live, err := p.probe.await(patient, onStable)
+	d := p.descent()
+	live, stop, err := d.prove(ctx)
+	if stop.Why != nil && p.options.Say != nil {
+		p.options.Say(stop.String())
+	}
 	// Only a power loss needs the sync, and a sick disk may take long for it: proof first.
-	synced := syncFolder(p.fence.rollouts())
+	synced := d.sync()
+	if _, told := errors.AsType[*traffic.Fault](err); told {
+		return traffic.Live{}, errors.Join(err, synced)
+	}
 	if err != nil {
 		return traffic.Live{}, errors.Join(unproven(fmt.Sprintf("rollout %s was cut, but nginx was not seen to obey", id), err), synced)
 	}
@@ -307,6 +321,13 @@ func (p *Proxy) Cut(ctx context.Context, id traffic.RolloutID, why string) (traf
 func onStable(l traffic.Live) bool { return !l.Open && !l.Finished }
 
 // cutByHand is what to type where a cutback may not rename.
-func cutByHand(root string) string {
+func cutByHand(root string, err error) string {
+	if errors.Is(err, syscall.EROFS) {
+		return fmt.Sprintf("As root: mount -o remount,rw %s, or where that is mounted, then `cutover back` again. "+
+			"Until then: stop the candidate's web containers, and stable answers for them.", shellWord(root))
+	}
+	if tree, err := (generations{root}).describe(); err == nil && tree.fixed() {
+		return "As root: cutover back"
+	}
 	return fmt.Sprintf("As root: cd %s/rollouts && for r in [0-9]*[0-9]; do mv $r $r.cut; done", shellWord(root))
 }

@@ -113,7 +113,7 @@ func TestFrozenPromoterCannotRaise(t *testing.T) {
 	r.raise(id, 5)
 	m, err := r.proxy.prepare(t.Context(), split(id, 100), r.proxy.fence.openFolder(id))
 	require.NoError(t, err)
-	_, err = Back(t.Context(), r.root, time.Now)
+	_, err = Back(t.Context(), r.root, &realHost{}, time.Now)
 	require.NoError(t, err)
 	_, err = r.proxy.perform(t.Context(), m)
 	require.ErrorIs(t, err, traffic.ErrCut)
@@ -130,7 +130,7 @@ func TestFrozenPromoterCannotUndo(t *testing.T) {
 	r.proxy.patience = 500 * time.Millisecond
 	r.host.beforeHangup = func() {
 		r.breakForeign() // so that the reload is ignored
-		_, err := Back(t.Context(), r.root, time.Now)
+		_, err := Back(t.Context(), r.root, &realHost{}, time.Now)
 		require.NoError(t, err)
 	}
 	_, err := r.proxy.Raise(t.Context(), split(id, 20))
@@ -144,7 +144,7 @@ func TestFrozenPromoterCannotUndo(t *testing.T) {
 func TestRaiseThatIsCutBeforeItsProof(t *testing.T) {
 	r := serving(t)
 	id := r.open()
-	r.host.beforeHangup = func() { _, _ = r.proxy.fence.CutAll() }
+	r.host.beforeHangup = func() { _, _ = r.proxy.fence.cutAll() }
 	_, err := r.proxy.Raise(t.Context(), split(id, 100))
 	require.ErrorIs(t, err, traffic.ErrCut)
 	require.Zero(t, r.share(50))

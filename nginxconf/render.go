@@ -26,7 +26,9 @@ type RenderedFile struct {
 // Upstream is one web service with the address, IP:port, that each color answers it on.
 type Upstream struct {
 	// Route names the service in nginx's variables and upstreams: RouteName of it.
-	Route       string
+	Route string
+	// Service is its name in the stacks.
+	Service     string
 	Blue, Green string
 }
 
@@ -52,10 +54,19 @@ func RouteName(service string) string {
 }
 
 // Render gives the files of the generation that serves the split, sorted by name. It touches nothing; the same input gives
-// the same bytes. logs are whole lines that server.conf restates, as InheritedLogs gives them.
-func (p *Proxy) Render(s traffic.Split, gen traffic.Generation, logs []string) ([]RenderedFile, error) {
+// the same bytes. lines are those that server.conf has besides, as ServerLines gives them.
+func (p *Proxy) Render(s traffic.Split, gen traffic.Generation, lines []string) ([]RenderedFile, error) {
+	pool := poolStable
+	if p.fixed() && s.Rollout != 0 {
+		pool = poolSplit
+	}
+	return p.render(s, gen, lines, pool)
+}
+
+// render is Render with the pool that the generation has by itself, where server.conf chooses none.
+func (p *Proxy) render(s traffic.Split, gen traffic.Generation, lines []string, pool string) ([]RenderedFile, error) {
 	view, err := p.view(s, gen)
-	view.Restated = logs
+	view.Lines, view.Pool = lines, pool
 	if err != nil {
 		return nil, fmt.Errorf("render generation %d: %w", gen, err)
 	}
@@ -72,7 +83,7 @@ func (p *Proxy) Render(s traffic.Split, gen traffic.Generation, logs []string) (
 
 // nginxTemplates are parsed when first needed: `cutover back` needs them never.
 var nginxTemplates = sync.OnceValue(func() *template.Template {
-	funcs := template.FuncMap{"quote": nginxString, "json": nginxJSON, "lastAttempt": lastAttempt}
+	funcs := template.FuncMap{"quote": nginxString, "quoted": quote, "json": nginxJSON, "lastAttempt": lastAttempt}
 	return template.Must(template.New("").Funcs(funcs).ParseFS(templates.Files, "nginx/*.tmpl"))
 })
 
@@ -95,27 +106,37 @@ type siteView struct {
 	Sites          []blockView
 	ServerConf     string
 	AccessLog      string
-	OpenFolder     string // the candidate's folder in the rollout's; empty without a rollout
-	DoneFolder     string
-	// Restated are the user's own logs of http { }, as whole lines.
-	Restated []string
+	// Fixed tells that locations pass to the routes' fixed names. Pool is what the log and the probe name as the pool, unless
+	// server.conf says otherwise.
+	Fixed bool
+	Pool  string
+	// OpenFolder is there while a rollout is open, DoneFolder while one is being finished; empty where there is none to ask for.
+	OpenFolder, DoneFolder string
+	// Choice, OpenChoice and DoneChoice are what a request is given by itself, in OpenFolder's time and in DoneFolder's, OpenAssets the
+	// same for assets: a kind of pool, or variables that make one.
+	Choice, OpenChoice, DoneChoice, OpenAssets string
+	// Rescue tells that stable stands behind the candidate.
+	Rescue bool
+	// Client tells that clients are drawn, by Key, and not requests. Cookie is how many seconds a client's lasts; 0 where none is given.
+	// Drawn is the candidate's part; empty where nothing is drawn.
+	Client bool
+	Key    string
+	Cookie int
+	Drawn  string
+	// Live tells that the links decide; the fields after it are what is asked for then.
+	Live                    bool
+	Buckets                 int
+	BucketLines             []string
+	StableGreen, BucketFile string
+	Assets                  bool
+	Override                *overrideView
+	AskedFolder             string
+	// Lines are what server.conf has besides, as ServerLines gives it.
+	Lines []string
 }
 
-// routeView names the upstreams that a route's variable can take.
-type routeView struct{ Name, Stable, Split, Candidate string }
-
-type poolView struct {
-	Name    string
-	Servers []serverView
-}
-
-type serverView struct {
-	Address string
-	// Weight is zero where the pool has one server only. Invariant: never written as zero, which nginx refuses.
-	Weight  int
-	Color   traffic.Color
-	Release string
-}
+// routeView is one route: Default is the pool that its variable leads to where nothing is chosen.
+type routeView struct{ Name, Default string }
 
 // blockView is one server block of a site that cutover renders whole.
 type blockView struct {
@@ -123,7 +144,11 @@ type blockView struct {
 	Locations    []locationView
 }
 
-type locationView struct{ Path, Route string }
+type locationView struct {
+	Path, Pass string
+	// Asset tells that what one color does not have is asked of the other.
+	Asset bool
+}
 
 func (p *Proxy) view(s traffic.Split, gen traffic.Generation) (siteView, error) {
 	if err := p.options.Validate(); err != nil {
@@ -132,7 +157,17 @@ func (p *Proxy) view(s traffic.Split, gen traffic.Generation) (siteView, error) 
 	if err := validateSplit(s); err != nil {
 		return siteView{}, err
 	}
-	about, err := json.Marshal(description{App: p.options.App, Generation: gen, Split: s})
+	if p.live() { // one tree serves every share
+		s = traffic.Split{Stable: traffic.Blue}
+	}
+	described := description{App: p.options.App, Generation: gen, Split: s}
+	switch {
+	case p.fixed():
+		described.Pass = PassName
+	case p.live():
+		described.Buckets = p.options.Config.Buckets
+	}
+	about, err := json.Marshal(described)
 	if err != nil {
 		return siteView{}, err
 	}
@@ -141,48 +176,28 @@ func (p *Proxy) view(s traffic.Split, gen traffic.Generation) (siteView, error) 
 		Probe: p.options.Config.Probe, ProbeHost: probeHost(p.options.App), Generation: gen,
 		Stable: s.Stable, Weight: s.Weight, Releases: s.Releases,
 		Sites: p.blocks(), ServerConf: filepath.Join(p.trees.folder(gen), "server.conf"), AccessLog: p.options.AccessLog,
+		Fixed: p.fixed(),
 	}
 	if v.Releases == nil {
 		v.Releases = map[traffic.Color]string{}
 	}
 	if s.Rollout != 0 {
 		v.Rollout = s.Rollout.String()
-		// The slash at the end: only a folder counts.
-		v.OpenFolder = p.fence.candidateFolder(s.Rollout, s.Candidate()) + "/"
-		v.DoneFolder = p.fence.doneFolder(s.Rollout) + "/"
+	}
+	if !v.Fixed {
+		v.choices(p, s)
 	}
 	for _, u := range p.options.Web {
-		v.addRoute(u, s)
+		for _, c := range []traffic.Color{traffic.Blue, traffic.Green} {
+			v.Servers = append(v.Servers, serverOf(u, c, s))
+		}
+		if v.Fixed {
+			v.addFixed(u, s)
+		} else {
+			v.addRoute(u, s)
+		}
 	}
 	return v, nil
-}
-
-// addRoute adds the route's pools: each color's own, and where both have a share the one that splits.
-func (v *siteView) addRoute(u Upstream, s traffic.Split) {
-	pool := func(kind string) string { return "cutover_" + v.Name + "_" + u.Route + "_" + kind }
-	server := func(c traffic.Color) serverView {
-		// nginx logs an address in its shortest form, which is what the color is looked up by.
-		return serverView{Address: shortest(u.address(c)), Color: c, Release: s.Releases[c]}
-	}
-	route := routeView{Name: u.Route, Stable: pool(string(s.Stable)), Candidate: pool(string(s.Candidate()))}
-	for _, c := range []traffic.Color{traffic.Blue, traffic.Green} {
-		v.Pools = append(v.Pools, poolView{Name: pool(string(c)), Servers: []serverView{server(c)}})
-		v.Servers = append(v.Servers, server(c))
-	}
-	switch s.Weight {
-	case 0:
-		route.Split = route.Stable
-	case traffic.Full:
-		// Stable is out of the way altogether: it may be broken, and the candidate's share must not hang on it.
-		route.Split = route.Candidate
-	default:
-		route.Split = pool("split")
-		stable, candidate := server(s.Stable), server(s.Candidate())
-		divisor := gcd(int(s.Weight), int(s.Weight.Rest()))
-		stable.Weight, candidate.Weight = int(s.Weight.Rest())/divisor, int(s.Weight)/divisor
-		v.Pools = append(v.Pools, poolView{Name: route.Split, Servers: []serverView{stable, candidate}})
-	}
-	v.Routes = append(v.Routes, route)
 }
 
 // blocks groups the routes by server, both in the order in which they were written.
@@ -194,9 +209,29 @@ func (p *Proxy) blocks() []blockView {
 			at = len(blocks)
 			blocks = append(blocks, blockView{Listen: r.Listen, Host: r.Host})
 		}
-		blocks[at].Locations = append(blocks[at].Locations, locationView{Path: r.Path, Route: RouteName(r.Service)})
+		blocks[at].Locations = append(blocks[at].Locations, locationView{Path: r.Path, Pass: p.target(RouteName(r.Service))})
+	}
+	if !p.fixed() {
+		for n := range blocks {
+			blocks[n].addAssets(p.options.Config.Assets)
+		}
 	}
 	return blocks
+}
+
+// addAssets gives the assets of each route a location of their own, unless somebody has written one.
+func (b *blockView) addAssets(prefixes []string) {
+	for _, prefix := range prefixes {
+		var nearest locationView
+		for _, l := range b.Locations {
+			if strings.HasPrefix(prefix, l.Path) && len(l.Path) > len(nearest.Path) {
+				nearest = l
+			}
+		}
+		if nearest.Path != "" && nearest.Path != prefix {
+			b.Locations = append(b.Locations, locationView{Path: prefix, Pass: nearest.Pass + kindAssets, Asset: true})
+		}
+	}
 }
 
 func validateSplit(s traffic.Split) error {
@@ -214,13 +249,6 @@ func validateSplit(s traffic.Split) error {
 // sameSplit tells whether both would render the same.
 func sameSplit(a, b traffic.Split) bool {
 	return a.Rollout == b.Rollout && a.Stable == b.Stable && a.Weight == b.Weight && maps.Equal(a.Releases, b.Releases)
-}
-
-func gcd(a, b int) int {
-	for b != 0 {
-		a, b = b, a%b
-	}
-	return a
 }
 
 // shortest spells an address as nginx does; Options.Validate has made sure that it is one.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -31,6 +32,15 @@ func renderCases() []renderCase {
 		}
 	}
 	plain := func(*Options) {}
+	fixed := func(o *Options) {
+		two(o)
+		o.Config.Pass = PassName
+	}
+	live := func(o *Options) {
+		two(o)
+		o.Config.Switch = SwitchLive
+	}
+	client := func(o *Options) { o.Config.Split, o.StickyFor = SplitClient, time.Hour }
 	at := func(w traffic.Weight) traffic.Split {
 		return traffic.Split{Rollout: 17, Stable: traffic.Blue, Weight: w, Releases: tags}
 	}
@@ -49,6 +59,31 @@ func renderCases() []renderCase {
 			o.Web = []Upstream{{Route: RouteName("API.v2-Läden"), Blue: "127.0.0.2:18000", Green: "[0:0::1]:28000"}}
 		}, traffic.Split{Rollout: 17, Stable: traffic.Blue, Weight: 2500, Releases: map[traffic.Color]string{
 			traffic.Blue: `v1 "2"; }`, traffic.Green: `it's a \ 1 <é>`}}, 128, nil},
+		{"client-weight-5", client, at(500), 124, nil},
+		{"client-weight-100", client, at(10000), 127, nil},
+		{"client-by-header", func(o *Options) {
+			client(o)
+			o.Config.Sticky, o.Config.Rescue, o.Config.Assets = "header:X-User", false, nil
+			o.Config.Override = Override{Cookie: "tester", Networks: []string{"10.0.0.0/8", "::1/128"}}
+		}, at(500), 124, nil},
+		{"live", live, at(500), 130, nil},
+		{"live-client", func(o *Options) {
+			live(o)
+			client(o)
+			o.Config.Buckets = 1000
+		}, at(500), 130, nil},
+		{"live-plain", func(o *Options) {
+			live(o)
+			o.Config.Rescue, o.Config.Assets, o.Config.Override = false, nil, Override{}
+		}, at(500), 130, nil},
+		{"fixed-no-rollout", fixed, traffic.Split{Stable: traffic.Blue, Releases: tags}, 1, nil},
+		{"fixed-weight-0", fixed, at(0), 123, nil},
+		{"fixed-weight-5", fixed, at(500), 124, nil},
+		{"fixed-weight-100", fixed, at(10000), 127, nil},
+		{"fixed-whole-site", func(o *Options) {
+			fixed(o)
+			o.Routes = []Route{{Listen: "127.0.0.1:18090", Host: "shop.example", Path: "/", Service: "frontend"}}
+		}, traffic.Split{Rollout: 17, Stable: traffic.Green, Weight: 2000, Releases: tags}, 129, nil},
 		{"whole-site", func(o *Options) {
 			two(o)
 			o.Routes = []Route{
@@ -100,13 +135,13 @@ func TestRenderIsAcceptedByNginx(t *testing.T) {
 			require.NoError(t, p.stage(c.split, c.number, c.logs))
 			server := ""
 			if len(p.options.Routes) == 0 {
-				server = fmt.Sprintf("server { listen 127.0.0.1:18092; include %s/server.conf; location / { proxy_pass http://$cutover_%s_%s; } }",
-					p.trees.folder(c.number), RouteName(p.options.App), p.options.Web[0].Route)
+				server = fmt.Sprintf("server { listen 127.0.0.1:18092; include %s/server.conf; location / { proxy_pass %s; } }",
+					p.trees.folder(c.number), p.Passes()[0])
 			}
 			conf := filepath.Join(folder, "nginx.conf")
 			require.NoError(t, os.WriteFile(conf, []byte(fmt.Sprintf("pid %s/nginx.pid; events {} http { access_log off; include %s/http.conf; %s }",
 				folder, p.trees.folder(c.number), server)), 0o644))
-			out, err := exec.Command(nginx, "-e", "stderr", "-p", folder, "-t", "-c", conf).CombinedOutput()
+			out, err := exec.Command(nginx, append(early(t, nginx, "stderr"), "-p", folder, "-t", "-c", conf)...).CombinedOutput()
 			require.NoError(t, err, string(out))
 		})
 	}
@@ -118,6 +153,9 @@ func TestGenerationDescribesItself(t *testing.T) {
 		require.NoError(t, err)
 		got, err := describedSplit(files)
 		require.NoError(t, err)
+		if strings.HasPrefix(c.name, "live") {
+			c.split = traffic.Split{Stable: traffic.Blue} // the links say the rest
+		}
 		require.True(t, sameSplit(c.split, got), c.name)
 	}
 }
@@ -130,7 +168,7 @@ func TestWeightsAreExact(t *testing.T) {
 		require.NoError(t, err)
 		var pool poolView
 		for _, p := range view.Pools {
-			if p.Name == view.Routes[0].Split {
+			if p.Name == "cutover_shop_web_"+view.OpenChoice {
 				pool = p
 			}
 		}

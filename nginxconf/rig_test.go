@@ -50,23 +50,36 @@ func (h *realHost) Hangup(pid int) error {
 
 var lastPort atomic.Int32
 
-// freePort gives a loopback address of the range that these tests have.
+// portBlock is where this process has a hundred loopback ports. A listener in front of them keeps them from other runs of these tests.
+var portBlock = sync.OnceValues(func() (first int, err error) {
+	for block := range 30 {
+		if _, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 21960+block)); err == nil { // for as long as the process lives
+			return 22000 + 100*block, nil
+		}
+	}
+	return 0, err
+})
+
+// freePort gives a loopback address that nobody else has.
 func freePort(t *testing.T) string {
 	t.Helper()
+	first, err := portBlock()
+	require.NoError(t, err)
 	for range 300 {
-		address := fmt.Sprintf("127.0.0.1:%d", 22000+(int(lastPort.Add(1))+os.Getpid())%100)
+		address := fmt.Sprintf("127.0.0.1:%d", first+int(lastPort.Add(1))%100)
 		if l, err := net.Listen("tcp", address); err == nil {
 			require.NoError(t, l.Close())
 			return address
 		}
 	}
-	t.Fatal("no port is free from 22000 to 22099")
+	t.Fatalf("no port is free from %d to %d", first, first+99)
 	return ""
 }
 
 // release is a tiny upstream of one color. It counts what it gets, and apart what began after a cutback.
 type release struct {
 	address string
+	server  *http.Server
 	// late counts requests that a client began after it knew of the cutback, slow those to /slow.
 	all, late, slow atomic.Int64
 	// stall, where set, keeps answers to /slow back until it is closed.
@@ -81,7 +94,7 @@ func newRelease(t *testing.T, c traffic.Color) *release {
 	r := &release{address: freePort(t), stall: make(chan struct{})}
 	listener, err := net.Listen("tcp", r.address)
 	require.NoError(t, err)
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+	r.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.all.Add(1)
 		if q.Header.Get(afterCut) != "" {
 			r.late.Add(1)
@@ -96,8 +109,8 @@ func newRelease(t *testing.T, c traffic.Color) *release {
 		fmt.Fprint(w, c)
 	})}
 	var served sync.WaitGroup
-	served.Go(func() { _ = server.Serve(listener) })
-	t.Cleanup(func() { require.NoError(t, server.Close()); served.Wait() })
+	served.Go(func() { _ = r.server.Serve(listener) })
+	t.Cleanup(func() { require.NoError(t, r.server.Close()); served.Wait() })
 	return r
 }
 
@@ -187,13 +200,18 @@ func (r *rig) mend() {
 // start runs nginx and waits until the site answers.
 func (r *rig) start() {
 	r.t.Helper()
-	r.nginx = exec.Command(r.options.Config.Binary, "-e", "error.log", "-p", r.folder, "-c", filepath.Join(r.folder, "nginx.conf"), "-g", "daemon off;")
+	binary := r.options.Config.Binary
+	r.nginx = exec.Command(binary, append(early(r.t, binary, "error.log"), "-p", r.folder, "-c", filepath.Join(r.folder, "nginx.conf"), "-g", "daemon off;")...)
 	r.nginx.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	var said strings.Builder
 	r.nginx.Stderr = &said
 	require.NoError(r.t, r.nginx.Start())
 	r.t.Cleanup(r.kill)
-	eventually(r.t, func() bool { _, err := r.get("/"); return err == nil }, func() string { return said.String() + r.errors() })
+	eventually(r.t, func() bool {
+		_, err := r.get("/")
+		pid, _ := os.ReadFile(filepath.Join(r.folder, "nginx.pid")) // written after it listens
+		return err == nil && len(pid) > 0
+	}, func() string { return said.String() + r.errors() })
 }
 
 // kill ends nginx as a power loss would: the master and its workers at once.

@@ -141,19 +141,40 @@ func (g generations) read(gen traffic.Generation) ([]RenderedFile, traffic.Split
 	return files, split, nil
 }
 
+// describe gives what the current generation says of itself.
+func (g generations) describe() (description, error) {
+	gen, err := g.current()
+	if err != nil {
+		return description{}, err
+	}
+	text, err := os.ReadFile(filepath.Join(g.folder(gen), "http.conf"))
+	if err != nil {
+		return description{}, fmt.Errorf("read generation %d: %w", gen, err)
+	}
+	d, err := describedBy(text)
+	d.Generation = gen
+	return d, err
+}
+
 // describedSplit reads the first line of http.conf, where a generation describes itself.
 func describedSplit(files []RenderedFile) (traffic.Split, error) {
 	at := slices.IndexFunc(files, func(f RenderedFile) bool { return f.Name == "http.conf" })
 	if at < 0 {
 		return traffic.Split{}, errors.New("it has no http.conf")
 	}
-	line, _, _ := strings.Cut(string(files[at].Data), "\n")
+	d, err := describedBy(files[at].Data)
+	return d.Split, err
+}
+
+// describedBy reads the description from the text of http.conf.
+func describedBy(conf []byte) (description, error) {
+	line, _, _ := strings.Cut(string(conf), "\n")
 	text, ours := strings.CutPrefix(line, "# cutover ")
 	var d description
 	if err := json.Unmarshal([]byte(text), &d); !ours || err != nil {
-		return traffic.Split{}, errors.New("its http.conf does not begin with cutover's description")
+		return description{}, errors.New("its http.conf does not begin with cutover's description")
 	}
-	return d.Split, validateSplit(d.Split)
+	return d, validateSplit(d.Split)
 }
 
 // Current gives the files of the generation that nginx reads at its next reload or start.

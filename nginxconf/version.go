@@ -59,6 +59,23 @@ func ReadBuild(ctx context.Context, h Host, binary string) (Build, error) {
 	return b, nil
 }
 
+// keepsIdle tells that idle connections of users can outlive a reload for a while. Not where locations pass to a fixed name: a
+// worker of before answers what comes on such a connection, and there no cutback reaches it.
+func (b Build) keepsIdle(c Config) bool { return b.AtLeast(1, 27, 4) && c.Pass != PassName }
+
+// ReloadCosts says what it costs users that traffic is moved by reloads, and what to do about it. Both are empty where it costs
+// them nothing.
+func (b Build) ReloadCosts(c Config) (costs, remedy string) {
+	if c.Switch == SwitchLive || b.keepsIdle(c) {
+		return "", ""
+	}
+	remedy = "Upgrade nginx to 1.27.4 or newer, or set nginx.switch to live, which moves traffic without a reload."
+	if c.Pass == PassName {
+		remedy = "Set nginx.pass to variable: then nginx 1.27.4 or newer keeps them open, and with nginx.switch: live nothing is reloaded."
+	}
+	return "each reload of nginx " + b.Version + " closes idle client connections: a client without retries loses a request on each", remedy
+}
+
 func notRunnable(binary string, err error) error {
 	what := fmt.Errorf("nginx: not found as %q: %w", binary, err)
 	if errors.Is(err, fs.ErrPermission) {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"cutover/traffic"
 )
@@ -25,6 +26,8 @@ type process struct {
 	// start is when it began, in the kernel's ticks since boot.
 	start string
 	ended bool
+	// replaced tells of a worker that it belongs to the master whose binary the present one has replaced (USR2).
+	replaced bool
 }
 
 // leaving is what nginx titles a worker as it closes its listeners; before that it accepts connections.
@@ -101,8 +104,23 @@ func (p processes) owner(pid int) uint32 {
 	return stat.Uid
 }
 
-// workers lists the worker processes of a running master. errHidden where they cannot be seen: a running nginx has some.
+// predecessor is the master whose binary was replaced by the given one's (USR2), and which has not ended; zero where there is none. The
+// new master is its child. Until it is told to go its workers take connections too, and no reload reaches them.
+func (p processes) predecessor(master int) int {
+	m, err := p.read(master)
+	if err != nil || m.parent <= 1 {
+		return 0
+	}
+	if title, err := p.title(m.parent); err != nil || !strings.Contains(title, "nginx: master process") {
+		return 0
+	}
+	return m.parent
+}
+
+// workers lists the worker processes of a running master, and those of its predecessor. errHidden where they cannot be seen: a
+// running nginx has some.
 func (p processes) workers(master int) ([]process, error) {
+	before := p.predecessor(master)
 	entries, err := os.ReadDir(p.folder)
 	if err != nil {
 		return nil, errors.Join(errHidden, err)
@@ -114,7 +132,8 @@ func (p processes) workers(master int) ([]process, error) {
 			continue
 		}
 		w, err := p.read(pid)
-		if err != nil || w.parent != master || w.ended {
+		w.replaced = before != 0 && w.parent == before
+		if err != nil || w.parent != master && !w.replaced || w.ended {
 			continue
 		}
 		if title, err := p.title(pid); err == nil && strings.Contains(title, "worker process") {
@@ -139,11 +158,23 @@ func (p processes) accepting(old []process) []process {
 	})
 }
 
-// draining are the master's workers that were told to go and still have connections.
-func (p processes) draining(master int) ([]process, error) {
-	all, err := p.workers(master)
-	return slices.DeleteFunc(all, func(w process) bool {
+// leaving are those of the workers that were told to go and still have connections, and those of a binary that was replaced.
+func (p processes) leaving(workers []process) []process {
+	return slices.DeleteFunc(slices.Clone(workers), func(w process) bool {
 		title, err := p.title(w.pid)
-		return err != nil || !strings.Contains(title, leaving)
-	}), err
+		return !w.replaced && (err != nil || !strings.Contains(title, leaving))
+	})
+}
+
+// age is how long the process has been there; zero where the kernel does not tell.
+func (p processes) age(w process) time.Duration {
+	const tick = 10 * time.Millisecond // to programs on every Linux
+	text, err := os.ReadFile(filepath.Join(p.folder, "uptime"))
+	first, _, _ := strings.Cut(string(text), " ")
+	up, wrong := strconv.ParseFloat(first, 64)
+	start, odd := strconv.ParseInt(w.start, 10, 64)
+	if errors.Join(err, wrong, odd) != nil {
+		return 0
+	}
+	return max(0, time.Duration(up*float64(time.Second))-time.Duration(start)*tick)
 }

@@ -25,6 +25,9 @@ lock, no nginx -t, no reload. It works with the engine dead, the disk full,
 the journal torn, cutover.yaml broken, nginx's configuration broken by
 somebody else, and the promoter hung.
 
+With nginx.pass: name it also has nginx load a tree with everything on
+stable, and where that is refused stops the candidate's web containers.
+
 While a rollout is open it goes to stable. After a promotion, while the old
 stack is warm, it goes to the previous release, which is stable again.
 Repeated it says since when. With nothing warm it exits 4 and prints what to
@@ -65,10 +68,10 @@ func (i *invocation) backCommand() *cli.Command {
 
 // back acts first: nothing stands before the rename. What follows tells people and the journal, and may all fail.
 func (i *invocation) back(ctx context.Context, c *cli.Context, root string) error {
-	outcome, err := nginxconf.Back(ctx, root, i.now)
+	outcome, err := nginxconf.Back(ctx, root, nginxHost{}, i.now)
 	doc := backDocument{
 		Result: "back", Cut: outcome.Cut, Already: outcome.Already, Since: outcome.Since, Stable: outcome.Color, Release: outcome.Tag,
-		TookMS: float64(outcome.Took.Microseconds()) / 1000, Truth: heard(outcome),
+		TookMS: float64(outcome.Took.Microseconds()) / 1000, Truth: heard(outcome), Stopped: outcome.Stop.Services,
 	}
 	if doc.Live = &outcome.Live; outcome.Live.At.IsZero() {
 		doc.Live = nil
@@ -77,6 +80,9 @@ func (i *invocation) back(ctx context.Context, c *cli.Context, root string) erro
 	dir, unknown := i.stateOf(c, root)
 	if len(outcome.Cut) > 0 {
 		e := traffic.Event{Kind: traffic.CutSeen, Why: orElse(c.String("why"), "`cutover back` by "+i.actor)}
+		if outcome.Stop.Why != nil {
+			e.Why += "; " + outcome.Stop.String()
+		}
 		if journaled := i.writeDown(ctx, root, dir, unknown, outcome.Cut, e); journaled != nil {
 			i.out.aside("not journaled yet: %v", journaled)
 		}
@@ -111,12 +117,14 @@ type backDocument struct {
 	Stable  traffic.Color       `json:"stable"`
 	Release string              `json:"release"`
 	// TookMS is how long the renames and the proof took, in milliseconds.
-	TookMS float64       `json:"took_ms"`
-	Live   *traffic.Live `json:"live,omitempty"`
-	Truth  string        `json:"truth"`
-	Error  string        `json:"error,omitempty"`
-	Kind   string        `json:"kind,omitempty"`
-	Hint   string        `json:"hint,omitempty"`
+	TookMS float64 `json:"took_ms"`
+	// Stopped are the candidate's services that had to be stopped, since nginx did not load the stable tree.
+	Stopped []string      `json:"stopped,omitempty"`
+	Live    *traffic.Live `json:"live,omitempty"`
+	Truth   string        `json:"truth"`
+	Error   string        `json:"error,omitempty"`
+	Kind    string        `json:"kind,omitempty"`
+	Hint    string        `json:"hint,omitempty"`
 }
 
 func (i *invocation) tellCut(outcome nginxconf.Outcome) {
@@ -126,6 +134,9 @@ func (i *invocation) tellCut(outcome nginxconf.Outcome) {
 	if outcome.Already {
 		i.out.line("already back since %s", outcome.Since.Local().Format(time.TimeOnly))
 	}
+	if outcome.Stop.Why != nil {
+		i.out.line("%s", outcome.Stop)
+	}
 }
 
 // heard is the last line: who has the traffic, and whether nginx said so.
@@ -133,6 +144,11 @@ func heard(outcome nginxconf.Outcome) string {
 	who := spaced(orElse(string(outcome.Color), "stable"), outcome.Tag, "100 %")
 	if outcome.Live.At.IsZero() {
 		return who + " (NOT proven)"
+	}
+	if stable := outcome.Live.Share(outcome.Color); stable != traffic.Full {
+		other := outcome.Color.Other()
+		who = fmt.Sprintf("%s, %s", spaced(string(other), outcome.Live.Split.Releases[other], outcome.Live.Share(other).String()),
+			spaced(string(outcome.Color), outcome.Tag, stable.String()))
 	}
 	return fmt.Sprintf("%s (proven %s)", who, outcome.Live.At.Local().Format(time.TimeOnly))
 }

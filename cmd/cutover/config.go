@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
 
@@ -214,6 +215,7 @@ func (c Config) mistakes() []error {
 		if err := c.rendered().Validate(); err != nil {
 			found = append(found, err)
 		}
+		found = append(found, c.inexact()...)
 	}
 	return found
 }
@@ -222,9 +224,35 @@ func (c Config) mistakes() []error {
 func (c Config) rendered() nginxconf.Options {
 	web := make([]nginxconf.Upstream, 0, len(c.Stacks.Web))
 	for _, w := range c.Stacks.Web {
-		web = append(web, nginxconf.Upstream{Route: nginxconf.RouteName(w.Service), Blue: w.Blue, Green: w.Green})
+		web = append(web, nginxconf.Upstream{Route: nginxconf.RouteName(w.Service), Service: w.Service, Blue: w.Blue, Green: w.Green})
 	}
-	return nginxconf.Options{Config: c.Nginx, App: c.App, Env: c.Environment, Web: web, Routes: c.Routes, AccessLog: c.accessLog()}
+	o := nginxconf.Options{Config: c.Nginx, App: c.App, Env: c.Environment, Web: web, Routes: c.Routes, AccessLog: c.accessLog()}
+	if c.Stacks.Driver == stacks.DriverCompose {
+		o.Projects = map[traffic.Color]string{traffic.Blue: c.Stacks.Blue.Project, traffic.Green: c.Stacks.Green.Project}
+	}
+	o.StickyFor = c.longest()
+	return o
+}
+
+// inexact finds the steps that nginx could not give as they are.
+func (c Config) inexact() (found []error) {
+	proxy := nginxconf.New(c.rendered())
+	for n, step := range c.Rollout.Steps {
+		if nearest, exact := proxy.Exact(step.Weight); !exact {
+			found = append(found, fmt.Errorf("rollout.steps[%d].weight: %s is finer than nginx.buckets: %d can give; the nearest is %s",
+				n, step.Weight, c.Nginx.Buckets, nearest))
+		}
+	}
+	return found
+}
+
+// longest is how long a rollout by the plan may take, waits for people left out, with the time for which it can be taken back.
+func (c Config) longest() time.Duration {
+	all := max(c.Rollout.Bake, c.Verdict.Inconclusive.After) + c.Stacks.KeepWarm
+	for _, step := range c.Rollout.Steps {
+		all += max(step.Soak, c.Verdict.Inconclusive.After)
+	}
+	return all
 }
 
 // plan is what a promotion of this configuration goes by.

@@ -51,6 +51,9 @@ func exitOfError(err error) int {
 	case traffic.Unproven:
 		return exitUnproven
 	}
+	if errors.Is(err, traffic.ErrCut) {
+		return exitAborted
+	}
 	return exitUnexpected
 }
 

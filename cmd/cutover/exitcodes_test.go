@@ -33,6 +33,7 @@ func TestExitOfError(t *testing.T) {
 		{"joined", errors.Join(errors.New("y"), fault(traffic.Refused)), 6},
 		{"the first of two faults", errors.Join(fault(traffic.Unproven), fault(traffic.Preflight)), 11},
 		{"a held lock", fmt.Errorf("up: %w", &journal.BusyError{}), 7},
+		{"cut back before it began", fmt.Errorf("open rollout 000017: %w", traffic.ErrCut), 10},
 		{"told already", &toldError{exitReverted}, 8},
 	} {
 		require.Equal(t, row.want, exitOfError(row.err), row.name)

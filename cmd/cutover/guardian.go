@@ -46,22 +46,32 @@ func (s *session) post() (*guard, error) {
 		return nil, fmt.Errorf("start the guardian: %w", err)
 	}
 	defer func() { _ = read.Close() }()
-	log, err := os.OpenFile(filepath.Join(s.dir, "guardian.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
-	if err != nil {
+	if err := s.detach("guardian", read, "--root", s.proxy.Fence().Root, "--state", s.dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("start the guardian: %w", err), write.Close())
+	}
+	return &guard{write}, nil
+}
+
+// detach starts another part of this very binary, also when its file was replaced meanwhile, in a session of its own that no lost
+// terminal reaches. What it says goes to a log in the state folder; the pipe, where there is one, is its descriptor 3.
+func (s *session) detach(part string, pipe *os.File, args ...string) error {
+	log, err := os.OpenFile(filepath.Join(s.dir, part+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	if err != nil {
+		return err
 	}
 	defer func() { _ = log.Close() }()
-	// The very binary that runs now, also when its file is replaced meanwhile.
-	c := exec.Command("/proc/self/exe", "guardian", "--root", s.proxy.Fence().Root, "--state", s.dir,
-		"--config", s.path, "--env", s.config.Environment)
+	c := exec.Command("/proc/self/exe", append([]string{part, "--config", s.path, "--env", s.config.Environment}, args...)...)
 	c.Args[0] = "cutover"
-	c.Dir, c.Env = "/", append(slices.Clone(s.environ), "CUTOVER_ACTOR=guardian of "+s.actor)
-	c.ExtraFiles, c.Stdout, c.Stderr = []*os.File{read}, log, log
+	c.Dir, c.Env = "/", append(slices.Clone(s.environ), "CUTOVER_ACTOR="+part+" of "+s.actor)
+	c.Stdout, c.Stderr = log, log
+	if pipe != nil {
+		c.ExtraFiles = []*os.File{pipe}
+	}
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := c.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start the guardian: %w", err), write.Close())
+		return err
 	}
-	return &guard{write}, c.Process.Release()
+	return c.Process.Release()
 }
 
 // tell leaves the guardian with what it has to know if the promoter says nothing any more.
@@ -154,16 +164,18 @@ func (i *invocation) avenge(c *cli.Context, id traffic.RolloutID) error {
 	root, dir := c.String("root"), c.String("state")
 	fence := nginxconf.Fence{Root: root}
 	standing, err := fence.Standing()
-	if err == nil && !slices.Contains(standing, id) {
-		return nil // somebody was quicker
-	}
-	if err := fence.Cut(id); err != nil {
-		return err
+	quicker := err == nil && !slices.Contains(standing, id)
+	outcome, unproven := nginxconf.CutOne(c.Context, root, id, nginxHost{}, i.now)
+	if quicker || len(outcome.Cut) == 0 {
+		return unproven // of somebody who was quicker it is not known whether he came to the end
 	}
 	const why = "its promoter died without an outcome, the guardian cut back"
 	i.out.stamped(i.now(), "guardian", "rollout %s: %s", id, why)
+	if outcome.Stop.Why != nil {
+		i.out.stamped(i.now(), "guardian", "%s", outcome.Stop)
+	}
 	// Recovered, and not CutSeen: nobody has judged the release, so that a repeated job may try it again.
-	err = i.writeDown(c.Context, root, dir, nil, []traffic.RolloutID{id}, traffic.Event{Kind: traffic.Recovered, Why: why})
+	err = errors.Join(unproven, i.writeDown(c.Context, root, dir, nil, []traffic.RolloutID{id}, traffic.Event{Kind: traffic.Recovered, Why: why}))
 	i.conclude(c.Context, c, deathPatience)
 	s, opened := i.open(i.configOf(c), i.environmentOf(c))
 	if opened != nil {

@@ -28,7 +28,6 @@ func helpCommand() *cli.Command {
 var laterCommands = map[string]string{
 	"wait":    "`cutover status` shows whether a rollout is running.",
 	"report":  "`cutover history --json` has every step with its numbers.",
-	"judge":   "",
 	"recover": "`cutover status` settles first what a crash left open.",
 	"serve":   "",
 }

@@ -2,39 +2,39 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
-	"text/template"
 
-	"github.com/google/renameio/v2"
 	"github.com/urfave/cli/v2"
 
-	"cutover/templates"
+	"cutover/nginxconf"
 	"cutover/traffic"
 )
 
 const initHelp = `
 Without a cutover.yaml: reads the folder's compose files and writes a
 cutover.yaml to be looked through; services that publish a port become the
-web services. A cutover.yaml that is there is never written over.
+web services, and a project that runs already becomes blue. A cutover.yaml
+that is there is never written over.
 
 With one: makes, by --stable, cutover's folders and the first nginx tree, in
-which everything goes to the stable color, and shows the lines that nginx's
-configuration needs. They never change afterwards. An nginx that runs and has
-the lines already is reloaded; any other is left alone.
+which everything goes to the stable color. Then it reads nginx's own files
+and shows, as a diff, the lines that lead the app's requests to cutover. They
+never change afterwards. What it cannot change without changing what is
+passed on is named, with what to write by hand.
+
+--apply makes that edit: nginx tests it aside first, each file is kept in a
+backup and replaced by one rename, then nginx is reloaded and asked. If it
+refuses, every file is put back. An edit that was interrupted is completed by
+the next --apply.
 
 EXAMPLES
    cutover init                          # writes cutover.yaml
-   cutover init --stable blue            # the first tree; blue is stable
-   cutover init --stable blue --tag v1.3.2
-   cutover init                          # shows nginx's lines again`
+   cutover init --stable blue            # the first tree; shows nginx's edit
+   cutover init --apply                  # makes it
+   cutover init --stable blue --tag v1.3.2`
 
 func (i *invocation) initCommand() *cli.Command {
 	return i.command(commandSpec{
@@ -42,41 +42,63 @@ func (i *invocation) initCommand() *cli.Command {
 		flags: []cli.Flag{
 			&cli.StringFlag{Name: "stable", Usage: "the `COLOR` that carries the accepted release"},
 			&cli.StringFlag{Name: "tag", Usage: "its release `TAG`, if its containers do not tell"},
+			&cli.BoolFlag{Name: "apply", Usage: "make the edit of nginx's files", DisableDefaultText: true},
 			&cli.StringFlag{Name: "app", Usage: "the app's `NAME` in a new cutover.yaml"},
 		},
-		run: func(c *cli.Context) error {
-			var color traffic.Color
-			if c.IsSet("stable") {
-				var err error
-				if color, err = colorFlag(c, "stable"); err != nil {
-					return err
-				}
-			}
-			path, err := findConfig(i.configOf(c), i.dir)
-			if err == nil {
-				_, err = os.Lstat(path)
-			}
-			switch {
-			case err != nil && color != "":
-				return usagef("init --stable: there is no %s yet; `cutover init` writes one", configName)
-			case err != nil:
-				return i.writeConfig(c.Context, c.String("app"))
-			case c.IsSet("app"):
-				return usagef("init --app names the app of a new %s, and %s is there already", configName, path)
-			}
-			s, err := i.start(c)
-			if err != nil {
-				return err
-			}
-			defer s.close()
-			return s.init(c.Context, color, c.String("tag"))
-		},
+		run: i.runInit,
 	})
+}
+
+func (i *invocation) runInit(c *cli.Context) error {
+	var color traffic.Color
+	if c.IsSet("stable") {
+		var err error
+		if color, err = colorFlag(c, "stable"); err != nil {
+			return err
+		}
+	}
+	path, err := findConfig(i.configOf(c), i.dir)
+	if err == nil {
+		_, err = os.Lstat(path)
+	}
+	switch {
+	case err != nil && (color != "" || c.Bool("apply")):
+		return usagef("init --stable, --apply: there is no %s yet; `cutover init` writes one", configName)
+	case err != nil:
+		return i.writeConfig(c.Context, c.String("app"))
+	case c.IsSet("app"):
+		return usagef("init --app names the app of a new %s, and %s is there already", configName, path)
+	}
+	s, err := i.start(c)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := s.hold(c.Context, 0); err != nil {
+		return err
+	}
+	if color != "" {
+		if err := s.initStable(c.Context, color, c.String("tag")); err != nil {
+			return err
+		}
+	}
+	doc := s.initDocument()
+	edit, err := s.propose(c.Context, &doc)
+	if c.Bool("apply") && err == nil {
+		err = s.apply(c.Context, &doc, edit)
+	}
+	if err != nil && (c.Bool("apply") || forbidden(err)) {
+		return err
+	}
+	s.explain(doc, edit, err)
+	s.out.result(doc)
+	return nil
 }
 
 // initDocument is what `init --json` prints.
 type initDocument struct {
-	// Result is written, with Path the new cutover.yaml, or ready, with what nginx's configuration needs.
+	// Result is written, with Path the new cutover.yaml; ready, where nginx's files need no edit or none can be made; proposed, with
+	// the edit in Diff; or applied.
 	Result  string        `json:"result"`
 	Path    string        `json:"path"`
 	Stable  traffic.Color `json:"stable,omitempty"`
@@ -86,29 +108,28 @@ type initDocument struct {
 	HTTP   string   `json:"http,omitempty"`
 	Server string   `json:"server,omitempty"`
 	Pass   []string `json:"pass,omitempty"`
+	// Diff is the edit of nginx's Files. Left is what it leaves: to be written by hand (refuse), or to be known (warn).
+	Diff  string              `json:"diff,omitempty"`
+	Files []string            `json:"files,omitempty"`
+	Left  []nginxconf.Finding `json:"left,omitempty"`
+	// Backup is the folder with the files as they were, Interrupted those of edits that did not come to their end.
+	Backup      string   `json:"backup,omitempty"`
+	Interrupted []string `json:"interrupted,omitempty"`
+	// Loaded tells that a running nginx has loaded the applied edit, proven; otherwise it starts with it.
+	Loaded bool `json:"loaded,omitempty"`
 }
 
-func (s *session) init(ctx context.Context, stable traffic.Color, tag string) error {
-	if err := s.hold(ctx, 0); err != nil {
-		return err
-	}
-	if stable != "" {
-		if err := s.initStable(ctx, stable, tag); err != nil {
-			return err
-		}
-	}
+func (s *session) initDocument() initDocument {
 	doc := initDocument{Result: "ready", Path: s.path, Stable: s.state.Stable, Release: s.state.Tag(s.state.Stable)}
 	root := filepath.Join(s.config.Nginx.Dir, s.config.App)
 	doc.HTTP = fmt.Sprintf("include %s/current/http.conf;", root)
 	if len(s.config.Routes) == 0 {
 		doc.Server = fmt.Sprintf("include %s/current/server.conf;", root)
-		for _, variable := range s.proxy.Variables() {
-			doc.Pass = append(doc.Pass, fmt.Sprintf("proxy_pass http://$%s;", variable))
+		for _, pass := range s.proxy.Passes() {
+			doc.Pass = append(doc.Pass, fmt.Sprintf("proxy_pass %s;", pass))
 		}
 	}
-	s.explainEdit(doc)
-	s.out.result(doc)
-	return nil
+	return doc
 }
 
 // initStable says once which color is stable, and makes the tree that sends everything to it.
@@ -127,122 +148,6 @@ func (s *session) initStable(ctx context.Context, color traffic.Color, tag strin
 	}
 	release.Tag = orElse(tag, release.Tag)
 	return s.setStable(ctx, color, release)
-}
-
-// explainEdit shows the lines that the user's nginx configuration needs. They never change afterwards.
-func (s *session) explainEdit(doc initDocument) {
-	o := s.out
-	o.line("%s", doc.Path)
-	if doc.Stable != "" {
-		o.line("stable is %s", spaced(string(doc.Stable), doc.Release))
-	}
-	o.line("\nnginx needs, once in http { }:\n\n    %s\n", doc.HTTP)
-	if doc.Server == "" {
-		o.line("and nothing else: the servers come from routes in %s.", configName)
-	} else {
-		o.line("and as the first line of each server { } that proxies to the app:\n\n    %s\n", doc.Server)
-		o.line("with, in its locations, instead of the old proxy_pass:\n")
-		for _, pass := range doc.Pass {
-			o.line("    %s", pass)
-		}
-		o.line("")
-	}
-	o.line("Then test and reload nginx, and ask `cutover doctor`.")
-}
-
-// composeFiles are the layers that init looks for, in their order.
-var composeFiles = []string{"docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml", "compose.prod.yml"}
-
-// starter is what the template of a new cutover.yaml takes.
-type starter struct {
-	App     string
-	Files   []string
-	EnvFile string
-	Web     []starterWeb
-}
-
-type starterWeb struct {
-	Service, Variable string
-	Blue, Green       int
-}
-
-func (i *invocation) writeConfig(ctx context.Context, app string) error {
-	if app == "" {
-		app = strings.Trim(regexp.MustCompile(`[^a-z0-9_-]+`).ReplaceAllString(strings.ToLower(filepath.Base(i.dir)), "-"), "-")
-	}
-	if !appName.MatchString(app) {
-		return usagef("init: %q cannot be the app's name; give one with --app", app)
-	}
-	start := starter{App: app}
-	for _, name := range composeFiles {
-		if _, err := os.Stat(filepath.Join(i.dir, name)); err == nil {
-			start.Files = append(start.Files, name)
-		}
-	}
-	if len(start.Files) == 0 {
-		return &traffic.Fault{
-			Kind: traffic.Usage, Err: fmt.Errorf("no compose file in %s (looked for %s)", i.dir, strings.Join(composeFiles, ", ")),
-			Hint: "Go to the folder of the app's compose files.",
-		}
-	}
-	if _, err := os.Stat(filepath.Join(i.dir, ".env.prod")); err == nil {
-		start.EnvFile = ".env.prod"
-	}
-	var err error
-	if start.Web, err = i.publishedServices(ctx, start); err != nil {
-		return err
-	}
-	var text strings.Builder
-	if err := template.Must(template.ParseFS(templates.Files, "compose/cutover.yaml.tmpl")).Execute(&text, start); err != nil {
-		return err
-	}
-	path := filepath.Join(i.dir, configName)
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return usagef("init: %s is there already", path)
-	}
-	if err := renameio.WriteFile(path, []byte(text.String()), 0o644); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	i.out.line("wrote %s\n\nLook it through, let the compose files publish each web port as its comments show, then\n", path)
-	i.out.line("    cutover init --stable blue\n    cutover doctor")
-	i.out.result(initDocument{Result: "written", Path: path})
-	return nil
-}
-
-// publishedServices asks Compose which services publish a port: those take traffic.
-func (i *invocation) publishedServices(ctx context.Context, start starter) ([]starterWeb, error) {
-	argv := i.compose()
-	for _, f := range start.Files {
-		argv = append(argv, "-f", f)
-	}
-	if start.EnvFile != "" {
-		argv = append(argv, "--env-file", start.EnvFile)
-	}
-	cmd := command(ctx, append(argv, "config", "--format", "json", "--no-interpolate"))
-	cmd.Dir = i.dir
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, usagef("init: `%s config` does not read the compose files: %w", strings.Join(argv, " "), err)
-	}
-	var model struct {
-		Services map[string]struct {
-			Ports []any `json:"ports"`
-		} `json:"services"`
-	}
-	if err := json.Unmarshal(out, &model); err != nil {
-		return nil, fmt.Errorf("read `docker compose config`: %w", err)
-	}
-	var web []starterWeb
-	for name, service := range model.Services {
-		if len(service.Ports) > 0 {
-			web = append(web, starterWeb{Service: name, Variable: strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(name)) + "_PORT"})
-		}
-	}
-	slices.SortFunc(web, func(a, b starterWeb) int { return strings.Compare(a.Service, b.Service) })
-	for n := range web {
-		web[n].Blue, web[n].Green = 18000+80*n, 28000+80*n
-	}
-	return web, nil
 }
 
 func trimLine(b []byte) string { return strings.TrimSpace(string(b)) }

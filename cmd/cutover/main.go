@@ -29,10 +29,12 @@ func main() {
 		dir = "/"
 	}
 	i := &invocation{
-		stdin: os.Stdin, out: &output{stdout: os.Stdout, stderr: os.Stderr, now: time.Now},
+		stdin: os.Stdin, out: &output{stdout: &stream{to: os.Stdout}, stderr: &stream{to: os.Stderr}, now: time.Now},
 		now: time.Now, environ: os.Environ(), dir: dir,
 	}
-	os.Exit(i.run(context.Background(), os.Args))
+	code := i.run(context.Background(), os.Args)
+	i.out.end()
+	os.Exit(code)
 }
 
 // invocation is one call of the program with everything that it takes from its surroundings.
@@ -118,7 +120,7 @@ func (i *invocation) commands() *cli.App {
 		Commands: []*cli.Command{
 			i.initCommand(), i.doctorCommand(), i.upCommand(), i.shiftCommand(), i.acceptCommand(), i.promoteCommand(),
 			i.backCommand(), i.rollbackCommand(), i.statusCommand(), i.pauseCommand(), i.resumeCommand(), i.approveCommand(), i.abortCommand(), i.waitCommand(), i.recoverCommand(),
-			i.historyCommand(), i.renderCommand(), i.configCommand(), i.downCommand(), i.guardianCommand(), helpCommand(),
+			i.historyCommand(), i.judgeCommand(), i.renderCommand(), i.configCommand(), i.downCommand(), i.guardianCommand(), i.guardCommand(), helpCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -30,6 +31,33 @@ type output struct {
 	now    func() time.Time
 	// columns is where lines for people are broken, between words; zero means nowhere.
 	columns int
+}
+
+// loosen lets nothing that is said from now on wait for a reader.
+func (o *output) loosen() {
+	aside := func(lines int) string { return fmt.Sprintf("(%d lines were dropped: nobody read them)\n", lines) }
+	lost := map[format]func(int) string{
+		forPeople:   aside,
+		forScripts:  func(int) string { return "" }, // there is only the one document
+		forFollower: func(lines int) string { return fmt.Sprintf("{\"event\":\"lines-dropped\",\"lines\":%d}\n", lines) },
+	}
+	if s, ok := o.stdout.(*stream); ok {
+		s.loosen(lost[o.format])
+	}
+	if s, ok := o.stderr.(*stream); ok {
+		s.loosen(aside)
+	}
+}
+
+// end hands the readers what they have not taken yet.
+func (o *output) end() {
+	var waiting sync.WaitGroup
+	for _, to := range []io.Writer{o.stdout, o.stderr} {
+		if s, ok := to.(*stream); ok {
+			waiting.Go(func() { s.end(readerPatience) })
+		}
+	}
+	waiting.Wait()
 }
 
 // text is where lines for people go.

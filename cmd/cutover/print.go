@@ -38,15 +38,20 @@ func (i *invocation) configCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			// A host that only checks the file has no state folder, gets none, and has nothing to settle.
-			if _, err := os.Stat(filepath.Join(config.State, config.App)); err == nil {
-				if s, err := i.start(c); err == nil {
-					s.close()
-				}
-			}
+			i.settleBeside(c, config)
 			return i.printConfig(config)
 		},
 	})
+}
+
+// settleBeside settles what a crash left open, before a command that needs no session. A host that only reads the file has no
+// state folder, gets none, and has nothing to settle.
+func (i *invocation) settleBeside(c *cli.Context, config Config) {
+	if _, err := os.Stat(filepath.Join(config.State, config.App)); err == nil {
+		if s, err := i.start(c); err == nil {
+			s.close()
+		}
+	}
 }
 
 func (i *invocation) printConfig(config Config) error {

@@ -16,10 +16,10 @@ import (
 
 const recoverHelp = `
 Settles what a reboot left open, for every app of the host: a promotion that
-lost its promoter is cut back, so that nginx comes up with everything on
-stable. Shares that a person left by hand, and accepted releases, stay. It
-needs no configuration, no engine and no running nginx: let systemd run it
-before nginx starts.
+lost its promoter is cut back, and a share by hand that lost its guard, so
+that nginx comes up with everything on stable. Shares that were left without
+a guard, and accepted releases, stay. It needs no configuration, no engine
+and no running nginx: let systemd run it before nginx starts.
 
 EXAMPLES
    cutover recover
@@ -64,6 +64,9 @@ func (i *invocation) recoverApp(ctx context.Context, root string) ([]recoveredRo
 		return nil, fmt.Errorf("%s: %w", root, err)
 	}
 	fence := nginxconf.Fence{Root: root}
+	if err := fence.Complete(); err != nil {
+		return nil, err
+	}
 	standing, err := fence.Standing()
 	if err != nil || len(standing) == 0 {
 		return nil, err
@@ -73,12 +76,15 @@ func (i *invocation) recoverApp(ctx context.Context, root string) ([]recoveredRo
 	}
 	state := i.stateIn(card.State)
 	var cut []recoveredRollout
+	var failed []error
 	for _, id := range standing {
-		if r := state.Open; r != nil && r.ID == id && (state.Settled() || r.Phase == traffic.Accepted) {
+		if r := state.Open; r != nil && r.ID == id && (state.Settled() && !r.Guarded || r.Phase == traffic.Accepted) {
 			continue
 		}
-		if err := fence.Cut(id); err != nil {
-			return cut, err
+		outcome, err := nginxconf.CutOne(ctx, root, id, nginxHost{}, i.now)
+		failed = append(failed, err)
+		if len(outcome.Cut) == 0 {
+			continue
 		}
 		cut = append(cut, recoveredRollout{App: card.App, Rollout: id})
 		const why = "found open without a promoter, after a reboot"
@@ -88,7 +94,7 @@ func (i *invocation) recoverApp(ctx context.Context, root string) ([]recoveredRo
 			i.out.aside("not journaled yet: %v", err)
 		}
 	}
-	return cut, nil
+	return cut, errors.Join(failed...)
 }
 
 // stateIn folds an app's journal. What cannot be read counts as unsettled: towards stable.

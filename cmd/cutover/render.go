@@ -101,7 +101,7 @@ func (s *session) render(ctx context.Context, split traffic.Split) error {
 		return err
 	}
 	doc := renderDocument{Generation: generation + 1, Split: split, Files: map[string]string{}}
-	files, err := s.proxy.Render(split, doc.Generation, s.proxy.InheritedLogs(ctx))
+	files, err := s.proxy.Render(split, doc.Generation, s.proxy.ServerLines(ctx))
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (s *session) renderDiff(ctx context.Context, split traffic.Split) error {
 			Kind: traffic.Preflight, Err: fmt.Errorf("nothing to compare with: %w", err), Hint: "`cutover init --stable COLOR` writes the first tree.",
 		}
 	}
-	files, err := s.proxy.Render(split, generation, s.proxy.InheritedLogs(ctx))
+	files, err := s.proxy.Render(split, generation, s.proxy.ServerLines(ctx))
 	if err != nil {
 		return err
 	}

@@ -15,11 +15,8 @@ import (
 // settle ends what a crash left open, before the command does anything of its own: a promotion without its promoter is cut back,
 // an accepted release whose old stack was kept warm long enough is finished. Where somebody is at work nothing is touched.
 func (s *session) settle(ctx context.Context) error {
-	due := !s.state.WarmUntil().IsZero() && s.state.Open.HandedOver && !s.now().Before(s.state.WarmUntil())
-	due = due || s.state.Phase() == traffic.Finishing
-	due = due || s.failedDue()
-	if s.damage != nil || s.state.Settled() && !due && !s.cutUnseen(ctx) {
-		return nil // of a damaged journal nobody knows what it leaves out: `status` says so, `back` needs none
+	if !s.leftOpen(ctx) {
+		return nil
 	}
 	if _, held, err := journal.Holding(s.dir); held || err != nil {
 		return nil // the holder carries it; a reader without rights only looks
@@ -36,13 +33,22 @@ func (s *session) settle(ctx context.Context) error {
 		s.out = &beside
 		defer func() { s.out = out }()
 	}
-	if err := s.replay(); err != nil {
-		return err
+	if err := s.replay(); err != nil || !s.leftOpen(ctx) {
+		return err // whoever held the app until now may have settled it
 	}
 	if err := s.recover(ctx); err != nil {
 		return err
 	}
 	return s.stopFailed(ctx)
+}
+
+// leftOpen tells that something is to be settled. Of a damaged journal nobody knows what it leaves out: `status` says so, `back`
+// needs none.
+func (s *session) leftOpen(ctx context.Context) bool {
+	warm := s.state.WarmUntil()
+	due := !warm.IsZero() && s.state.Open.HandedOver && !s.now().Before(warm)
+	due = due || s.state.Phase() == traffic.Finishing || s.failedDue() || s.abandoned()
+	return s.damage == nil && (!s.state.Settled() || due || s.cutUnseen(ctx))
 }
 
 func (s *session) failedDue() bool {
@@ -81,6 +87,9 @@ func (s *session) recover(ctx context.Context) error {
 		return nil
 	}
 	e := traffic.Event{Kind: traffic.Recovered, Rollout: r.ID, Why: "its promoter ended without an outcome"}
+	if s.abandoned() {
+		e.Why = "its guard is gone, and nobody judged the share any more"
+	}
 	if live, err := s.proxy.Live(ctx); err == nil {
 		e.Live = &live
 	}
@@ -147,13 +156,17 @@ func (s *session) arms(stable traffic.Color) signal.Addresses {
 // openRollout takes the next id, records the rollout and says that it begins. From here on it ends in the journal.
 func (s *session) openRollout(ctx context.Context, o traffic.Opening, release *traffic.Release, why string) error {
 	split := traffic.Split{Stable: o.Stable, Releases: map[traffic.Color]string{o.Stable: o.Previous, o.Stable.Other(): o.Tag}}
+	if err := s.takeStrays(ctx); err != nil {
+		return err
+	}
 	id, err := s.proxy.Open(ctx, s.state.LastID, split)
 	if err != nil {
 		return err
 	}
 	before, e := s.state, traffic.Event{Kind: traffic.Opened, At: s.now(), By: s.actor, Rollout: id, Opening: &o, Release: release, Why: why}
 	if err := s.record(ctx, e); err != nil {
-		return errors.Join(err, s.proxy.Fence().Cut(id))
+		_, cut := s.proxy.Cut(ctx, id, "it could not be written down")
+		return errors.Join(err, cut)
 	}
 	if s.lock != nil {
 		_ = s.lock.Update(s.holder(id.String())) // only a text for others
@@ -198,12 +211,33 @@ func (s *session) ready(ctx context.Context, patience time.Duration) error {
 				"Keep a copy of the file, then move it away; `cutover init --stable COLOR` begins a new one.",
 		}
 	}
-	if !s.state.Settled() {
+	if !s.state.Settled() || s.abandoned() {
 		if err := s.recover(ctx); err != nil {
 			return err
 		}
 	}
-	return s.findStable(ctx)
+	if err := s.findStable(ctx); err != nil {
+		return err
+	}
+	return s.agreed(ctx)
+}
+
+// agreed makes sure that the journal is about what nginx serves: one that is another app's, or a folder that was made by hand, would have
+// the stack brought up anew that serves.
+func (s *session) agreed(ctx context.Context) error {
+	live, err := s.proxy.Live(ctx)
+	if err != nil {
+		return nil // who moves traffic asks again; who does not may find nginx stopped
+	}
+	contradiction := s.contradiction(live)
+	if contradiction == "" {
+		return nil
+	}
+	return &traffic.Fault{
+		Kind: traffic.Preflight, Err: errors.New(contradiction),
+		Hint: fmt.Sprintf("Nothing is moved on a journal that nginx contradicts. `cutover back` takes away what was opened by hand. "+
+			"Else look whether %s is this app's own.", s.dir),
+	}
 }
 
 // findStable lets the first rollout learn which color is stable, where exactly one color answers.
@@ -266,7 +300,7 @@ func (s *session) vacate(ctx context.Context) error {
 	if s.state.Open != nil {
 		return &traffic.Fault{
 			Kind: traffic.Busy, Err: fmt.Errorf("%s cannot be finished yet: %s", r.Name(), s.state.Open.Trouble),
-			Hint: "Old connections still hang on the old release. Try again, or set worker_shutdown_timeout in nginx.conf.",
+			Hint: "`cutover status` shows what still drains. Try again, or set nginx.drain to what the old release is to be kept for.",
 		}
 	}
 	return nil

@@ -87,6 +87,7 @@ func anyConfig(t *rapid.T) Config {
 		})
 	}
 	c.Nginx.Dir, c.Nginx.Conf, c.Nginx.Binary = "/"+word(t), "/"+word(t), "x"+text(t)
+	c.Nginx.Drain = duration(t)
 	c.Routes = some(t, func(t *rapid.T) nginxconf.Route {
 		return nginxconf.Route{Listen: "80", Host: word(t), Path: "/" + word(t) + "/", Service: c.Stacks.Web[0].Service}
 	})
@@ -143,7 +144,7 @@ func TestPrintedConfigSaysTheSame(t *testing.T) {
 
 // Every key can be read from a file: no type of a section is beyond what a value can be.
 func TestEveryKeyCanBeRead(t *testing.T) {
-	samples := []string{"1", "1s", "a"}
+	samples := []string{"1", "1s", "true", "a"}
 	var visit func(path string, v reflect.Value)
 	visit = func(path string, v reflect.Value) {
 		if v.Type() == reflect.TypeFor[ast.Node]() {

@@ -33,6 +33,11 @@ func setScalar(target reflect.Value, text string) error {
 			return fmt.Errorf("%q is not a whole number", text)
 		}
 		target.SetInt(int64(n))
+	case reflect.Bool:
+		if text != "true" && text != "false" {
+			return fmt.Errorf("%q is neither true nor false", text)
+		}
+		target.SetBool(text == "true")
 	case reflect.Float64:
 		f, err := strconv.ParseFloat(text, 64)
 		if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {

@@ -37,6 +37,8 @@ type session struct {
 	state traffic.State
 	// seen is the last journal entry that the state contains.
 	seen uint64
+	// written is when that entry was written, by the writer's clock.
+	written time.Time
 	// damage is set where the journal is not whole. Commands that raise refuse to go on with it.
 	damage error
 }
@@ -70,6 +72,7 @@ func (s *session) wire() error {
 	c := s.config
 	rendered := c.rendered()
 	rendered.State, rendered.Host, rendered.Now = s.dir, nginxHost{}, s.now
+	rendered.Say = func(line string) { s.out.stamped(s.now(), "nginx", "%s", line) }
 	s.proxy = nginxconf.New(rendered)
 	options := stacks.Options{
 		Config: c.Stacks, Dir: filepath.Dir(s.path), App: c.App, Env: c.Environment,
@@ -104,7 +107,7 @@ func (s *session) replay() error {
 	}
 	s.state = fold(entries)
 	if n := len(entries); n > 0 {
-		s.seen = entries[n-1].Seq
+		s.seen, s.written = entries[n-1].Seq, entries[n-1].Time
 	}
 	return nil
 }
@@ -163,8 +166,8 @@ func (s *session) hold(ctx context.Context, patience time.Duration) error {
 		switch {
 		case err == nil:
 			s.lock = lock
-			signal.Ignore(syscall.SIGHUP) // a lost terminal must not end what moves traffic half-way
-			return s.replay()             // others may have written until now
+			s.leaveTerminal()
+			return s.replay() // others may have written until now
 		case !isBusy:
 			return &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("take the rollout lock: %w", err)}
 		case !s.now().Before(deadline):
@@ -179,6 +182,12 @@ func (s *session) hold(ctx context.Context, patience time.Duration) error {
 			return err
 		}
 	}
+}
+
+// leaveTerminal lets go of the terminal: neither its loss, nor Ctrl-Z, nor a reader who stops may end what moves traffic half-way, or halt it.
+func (s *session) leaveTerminal() {
+	signal.Ignore(syscall.SIGHUP, syscall.SIGTSTP, syscall.SIGTTOU, syscall.SIGTTIN)
+	s.out.loosen()
 }
 
 func (s *session) holder(rollout string) journal.Holder {

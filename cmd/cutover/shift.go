@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
@@ -11,8 +12,12 @@ import (
 
 const shiftHelp = `
 Gives the color the share that you name, proves that nginx serves it, and
-leaves it there: nobody judges it. 'cutover back' takes it back at once,
-'cutover accept' keeps it once it has 100.
+leaves it there. 'cutover back' takes it back at once, 'cutover accept' keeps
+it once it has 100.
+
+With a guard the share is judged for as long as it is left: a process stays
+that takes it back when the release is worse, or when no evidence comes for
+verdict.inconclusive.after. In prod that is so unless you say --no-guard.
 
 The weight is always the share of the color named: '--to blue --weight 80'
 and '--to green --weight 20' mean the same. A stack that is not ready gets no
@@ -21,7 +26,7 @@ traffic (exit 5).
 EXAMPLES
    cutover up --to green --tag v1.4.0
    cutover shift --to green --weight 20
-   cutover shift --to green --weight 0.5
+   cutover shift --to green --weight 0.5 --no-guard
    cutover shift --to green --weight 100 && cutover accept`
 
 func (i *invocation) shiftCommand() *cli.Command {
@@ -30,12 +35,17 @@ func (i *invocation) shiftCommand() *cli.Command {
 		flags: []cli.Flag{
 			&cli.StringFlag{Name: "to", Usage: "the `COLOR` that gets the share: blue or green"},
 			&cli.StringFlag{Name: "weight", Usage: "its share in `PERCENT`, 0 to 100"},
+			&cli.BoolFlag{Name: "guard", Usage: "leave a process that judges it; the rule in prod", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "no-guard", Usage: "leave it to nobody", DisableDefaultText: true},
 			waitFlag(),
 		},
 		run: func(c *cli.Context) error {
 			color, weight, err := shareFlags(c)
 			if err != nil {
 				return err
+			}
+			if c.Bool("guard") && c.Bool("no-guard") {
+				return usagef("shift: --guard and --no-guard exclude each other")
 			}
 			s, err := i.start(c)
 			if err != nil {
@@ -45,9 +55,21 @@ func (i *invocation) shiftCommand() *cli.Command {
 			if err := s.ready(c.Context, c.Duration("wait")); err != nil {
 				return err
 			}
-			return s.shift(c.Context, color, weight)
+			by := handMade{to: color, weight: weight}
+			by.guarded = c.Bool("guard") || s.config.Environment == guardedEnvironment && !c.Bool("no-guard")
+			return s.shift(c.Context, by)
 		},
 	})
+}
+
+// guardedEnvironment is where a share by hand is judged unless somebody says otherwise.
+const guardedEnvironment = "prod"
+
+// handMade is what a person asks of a shift.
+type handMade struct {
+	to      traffic.Color
+	weight  traffic.Weight
+	guarded bool
 }
 
 // shareFlags reads --to and --weight.
@@ -78,15 +100,19 @@ func colorFlag(c *cli.Context, name string) (traffic.Color, error) {
 }
 
 // shift makes the named color's share the candidate's, and the candidate's the one that nginx serves.
-func (s *session) shift(ctx context.Context, to traffic.Color, weight traffic.Weight) error {
+func (s *session) shift(ctx context.Context, by handMade) error {
 	if r := s.state.Open; r != nil && r.Phase == traffic.Accepted {
 		if err := s.vacate(ctx); err != nil {
 			return err
 		}
 	}
-	share := weight
-	if to == s.state.Stable {
-		share = weight.Rest()
+	share := by.weight
+	if by.to == s.state.Stable {
+		share = by.weight.Rest()
+	}
+	if nearest, exact := s.proxy.Exact(share); !exact {
+		s.out.stamped(s.now(), "rounded", "%s to %s: nginx.buckets is %d", share, nearest, s.config.Nginx.Buckets)
+		share = nearest
 	}
 	candidate := s.state.Stable.Other()
 	if s.state.Open == nil && share == 0 {
@@ -95,8 +121,13 @@ func (s *session) shift(ctx context.Context, to traffic.Color, weight traffic.We
 	}
 	inbox, stop := s.listen(ctx, neverAsk)
 	defer stop()
-	if err := s.begin(ctx, candidate, share); err != nil {
+	if err := s.begin(ctx, candidate, share, by); err != nil {
 		return err
+	}
+	if share > 0 {
+		if err := s.guardFirst(ctx); err != nil {
+			return errors.Join(err, s.unguarded(ctx))
+		}
 	}
 	s.carry(ctx, inbox)
 	if share == 0 {
@@ -105,8 +136,15 @@ func (s *session) shift(ctx context.Context, to traffic.Color, weight traffic.We
 	return s.conclude(ctx)
 }
 
+// unguarded takes a share back for which no guard could be had.
+func (s *session) unguarded(ctx context.Context) error {
+	err := s.record(ctx, traffic.Event{Kind: traffic.AbortAsked, Rollout: s.state.Open.ID, Why: "no guard could be started"})
+	s.carry(ctx, nil)
+	return err
+}
+
 // begin records the person's wish: as a new hand-made rollout, or as another share of the one that is open.
-func (s *session) begin(ctx context.Context, candidate traffic.Color, share traffic.Weight) error {
+func (s *session) begin(ctx context.Context, candidate traffic.Color, share traffic.Weight, by handMade) error {
 	if err := s.proxy.Preflight(ctx); err != nil && share > 0 {
 		return err
 	}
@@ -116,7 +154,7 @@ func (s *session) begin(ctx context.Context, candidate traffic.Color, share traf
 				return err
 			}
 		}
-		return s.record(ctx, traffic.Event{Kind: traffic.Retargeted, Rollout: r.ID, Weight: share})
+		return s.record(ctx, traffic.Event{Kind: traffic.Retargeted, Rollout: r.ID, Weight: share, Guarded: by.guarded})
 	}
 	release, err := s.stacks.Serving(ctx, candidate)
 	if err != nil {
@@ -130,8 +168,9 @@ func (s *session) begin(ctx context.Context, candidate traffic.Color, share traf
 		return err
 	}
 	return s.openRollout(ctx, traffic.Opening{
-		Mode: traffic.HandMade, Stable: s.state.Stable, Tag: release.Tag, Previous: s.state.Tag(s.state.Stable), Target: share,
-		Plan: traffic.Plan{KeepWarm: s.config.Stacks.KeepWarm},
+		Mode: traffic.HandMade, Stable: s.state.Stable, Tag: release.Tag, Previous: s.state.Tag(s.state.Stable),
+		Target: share, Guarded: by.guarded,
+		Plan: traffic.Plan{KeepWarm: s.config.Stacks.KeepWarm, Inconclusive: s.config.plan().Inconclusive},
 	}, &release, "")
 }
 

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/urfave/cli/v2"
 
+	"cutover/nginxconf"
 	"cutover/stacks"
 	"cutover/traffic"
 	"cutover/traffic/journal"
@@ -38,6 +40,10 @@ type statusDocument struct {
 	Rollout  *traffic.Rollout `json:"rollout,omitempty"`
 	Live     *traffic.Live    `json:"live,omitempty"`
 	Promoter *journal.Holder  `json:"promoter,omitempty"`
+	// Guard judges a share that was left by hand.
+	Guard *journal.Holder `json:"guard,omitempty"`
+	// Draining is what nginx still has from before; colors with a share are left out. Nil where nothing is left.
+	Draining *nginxconf.Draining `json:"draining,omitempty"`
 	// Warnings are what somebody should look at.
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -58,14 +64,23 @@ happening and why, and what comes next. It works beside a running rollout,
 with a damaged journal, and with a dead engine. The last line is the truth:
 who has the traffic, and whether nginx proved it.
 
+With --watch it goes on with a line for whatever happens, and one every ten
+seconds for the evidence while a release is judged, until Ctrl-C.
+
 EXAMPLES
    cutover status
+   cutover status --watch
+   cutover status --watch --events | jq .say
    cutover status --json | jq .weight`
 
 func (i *invocation) statusCommand() *cli.Command {
 	return i.command(commandSpec{
 		name: "status", usage: "where the traffic is, what happens, why, what comes next", help: statusHelp,
+		flags: []cli.Flag{&cli.BoolFlag{Name: "watch", Usage: "go on with a line for whatever happens", DisableDefaultText: true}},
 		run: func(c *cli.Context) error {
+			if c.Bool("watch") && c.Bool("json") {
+				return usagef("status: --json prints one document and --watch has no end; take --events")
+			}
 			s, err := i.start(c)
 			if err != nil {
 				return err
@@ -81,6 +96,9 @@ func (i *invocation) statusCommand() *cli.Command {
 			}
 			if i.out.result(doc); i.out.format == forPeople {
 				s.printStatus(doc)
+			}
+			if c.Bool("watch") {
+				return s.watchOn(c.Context)
 			}
 			return nil
 		},
@@ -117,6 +135,7 @@ func (s *session) status(ctx context.Context) statusDocument {
 		doc.Live, share = &live, live.Share
 		doc.Weight = live.Share(s.carrier())
 		doc.Truth = s.truth(live)
+		s.drains(&doc)
 	}
 	for _, color := range []traffic.Color{traffic.Blue, traffic.Green} {
 		doc.Colors = append(doc.Colors, colorStatus{
@@ -125,6 +144,17 @@ func (s *session) status(ctx context.Context) statusDocument {
 	}
 	s.warn(&doc)
 	return doc
+}
+
+// drains looks for what nginx still has from before.
+func (s *session) drains(doc *statusDocument) {
+	without := slices.DeleteFunc([]traffic.Color{traffic.Blue, traffic.Green}, func(c traffic.Color) bool { return doc.Live.Share(c) > 0 })
+	left, err := s.proxy.Draining(without...)
+	if err != nil {
+		doc.Warnings = append(doc.Warnings, fmt.Sprintf("what still drains: %v", err))
+	} else if !left.Over() {
+		doc.Draining = &left
+	}
 }
 
 // carrier is the color whose share the status gives as the weight: the candidate of an open rollout, else the idle color.
@@ -170,7 +200,8 @@ func (s *session) hear() {
 		return
 	}
 	var latest evidence
-	if json.Unmarshal(text, &latest) == nil && latest.Rollout == r.ID && r.Mode == traffic.Promotion && r.Phase != traffic.Accepted {
+	judged := r.Mode == traffic.Promotion || r.Guarded
+	if json.Unmarshal(text, &latest) == nil && latest.Rollout == r.ID && judged && r.Phase != traffic.Accepted {
 		r.Verdict = latest.Verdict
 	}
 }
@@ -195,6 +226,10 @@ func (s *session) warn(doc *statusDocument) {
 	if s.damage != nil {
 		doc.Warnings = append(doc.Warnings, s.damage.Error()+": nothing is raised on it")
 	}
+	if ahead := s.written.Sub(s.now()); ahead > clockSlack {
+		doc.Warnings = append(doc.Warnings, fmt.Sprintf("the journal's last line is of %s, %v ahead of this clock: is the clock right?",
+			s.written.Local().Format(time.DateTime), ahead.Round(time.Second)))
+	}
 	holder, held, err := journal.Holding(s.dir)
 	if held && holder.PID != os.Getpid() {
 		doc.Promoter = &holder
@@ -202,19 +237,36 @@ func (s *session) warn(doc *statusDocument) {
 	if !held && err == nil && s.lock == nil && !s.state.Settled() {
 		doc.Warnings = append(doc.Warnings, "NOBODY WATCHES THIS ROLLOUT: its promoter is gone. Type `cutover back`.")
 	}
-	if doc.Live != nil && s.state.Settled() {
-		expected := traffic.Weight(0)
-		if r := s.state.Open; r != nil {
-			expected = r.Actual
-			if s.state.Stable != r.Stable {
-				expected = 0
-			}
-		}
-		if got := doc.Live.Share(s.carrier()); got != expected && s.state.Stable != "" {
-			doc.Warnings = append(doc.Warnings,
-				fmt.Sprintf("nginx gives %s to %s, the journal says %s", got, s.carrier(), expected))
+	if r := s.state.Open; r != nil && r.Guarded {
+		if guard, guarded := s.guardOf(r.ID); guarded {
+			doc.Guard = &guard
+		} else if r.Phase == traffic.Soaking {
+			doc.Warnings = append(doc.Warnings, "NOBODY JUDGES THIS SHARE: its guard is gone. Type `cutover back`.")
 		}
 	}
+	if doc.Live != nil {
+		if contradiction := s.contradiction(*doc.Live); contradiction != "" {
+			doc.Warnings = append(doc.Warnings, contradiction)
+		}
+	}
+}
+
+// clockSlack is how far two clocks, or one before and after it was set, may be apart without a word.
+const clockSlack = time.Minute
+
+// contradiction says how what nginx serves is not what the journal has; empty where it is, or where that is just changing.
+func (s *session) contradiction(live traffic.Live) string {
+	if !s.state.Settled() || s.state.Stable == "" {
+		return ""
+	}
+	expected := traffic.Weight(0)
+	if r := s.state.Open; r != nil && s.state.Stable == r.Stable {
+		expected = r.Actual
+	}
+	if got := live.Share(s.carrier()); got != expected {
+		return fmt.Sprintf("nginx gives %s to %s, the journal says %s", got, s.carrier(), expected)
+	}
+	return ""
 }
 
 func (s *session) printStatus(doc statusDocument) {
@@ -233,6 +285,9 @@ func (s *session) printStatus(doc statusDocument) {
 	if doc.Promoter != nil {
 		o.line("by    %s since %s: %s (process %d)", doc.Promoter.Actor, doc.Promoter.Since.Local().Format(time.TimeOnly),
 			doc.Promoter.Command, doc.Promoter.PID)
+	}
+	if doc.Draining != nil {
+		o.line("drain %s", doc.Draining)
 	}
 	for _, w := range doc.Warnings {
 		o.line("WARN  %s", w)

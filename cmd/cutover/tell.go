@@ -41,6 +41,18 @@ func (s *session) tell(before, after traffic.State, e traffic.Event) {
 		s.leaveEvidence(*r, e.At)
 	}
 	s.announce(context.Background(), before, after, e)
+	s.retell(before, after, e)
+}
+
+// retell says what an event was, to people and to --events.
+func (s *session) retell(before, after traffic.State, e traffic.Event) {
+	r := after.Open
+	if r == nil {
+		r = after.Last
+	}
+	if r == nil {
+		return
+	}
 	about, text := transcript(before, after, *r, e)
 	if text == "" {
 		return
@@ -83,7 +95,7 @@ func transcript(before, after traffic.State, r traffic.Rollout, e traffic.Event)
 	case traffic.HandedOver:
 		return "workers", orElse(e.Why, "workers and singletons run with the release that is stable")
 	case traffic.Finished:
-		return "finished", fmt.Sprintf("%s %s is nginx's default now", r.Candidate(), r.Release.Tag)
+		return "finished", fmt.Sprintf("%s %s is nginx's default now%s", r.Candidate(), r.Release.Tag, severed(r, e))
 	case traffic.FinishFailed:
 		return "finishing", "not yet: " + e.Why
 	case traffic.Retired:
@@ -115,6 +127,8 @@ func transcript(before, after traffic.State, r traffic.Rollout, e traffic.Event)
 // staying says what keeps a share where it is.
 func staying(after traffic.State, r traffic.Rollout) string {
 	switch {
+	case r.Guarded:
+		return "its guard takes it back when it is worse"
 	case r.Mode == traffic.HandMade:
 		return "nobody judges it"
 	case after.Phase() == traffic.Baking:
@@ -137,6 +151,14 @@ func generation(e traffic.Event) string {
 		return ""
 	}
 	return fmt.Sprintf(" by generation %d", e.Live.Generation)
+}
+
+// severed says what a grace that is over cuts off.
+func severed(r traffic.Rollout, e traffic.Event) string {
+	if e.Live == nil || e.Live.Severed == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; nginx.drain is over; open connections to %s that end with its stack: %d", r.Stable, e.Live.Severed)
 }
 
 func orElse[S ~string](s, otherwise S) S {
