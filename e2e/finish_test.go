@@ -29,7 +29,7 @@ func TestFinish_TheNextCommandRetires(t *testing.T) {
 	t.Parallel()
 	s := set(t, stage.Options{
 		Name: "retire", Config: brief, Stacks: "  keep_warm: 1s\n", Shutdown: "1m",
-		Server: "        location / { proxy_pass http://$cutover_e2e_retire_web; proxy_read_timeout 60s; }",
+		Server: "        location / { proxy_pass " + webOf("retire") + "; proxy_read_timeout 60s; }",
 	})
 	p := s.starts("promote", "--tag", good.Tag)
 	p.reaches("raised", 5)
@@ -65,14 +65,14 @@ func TestFinish_AnEndlessConnection(t *testing.T) {
 	t.Parallel()
 	s := set(t, stage.Options{
 		Name: "endless", Config: brief, Stacks: "  keep_warm: 1s\n", Shutdown: "0",
-		Server: "        location / { proxy_pass http://$cutover_e2e_endless_web; proxy_read_timeout 10m; }",
+		Server: "        location / { proxy_pass " + webOf("endless") + "; proxy_read_timeout 10m; }",
 	})
 	from, hangUp := s.slow(10 * time.Minute)
 	s.serves(rate)
 	s.types(0, "promote", "--tag", good.Tag)
 	pass(t, time.Second)
 	until(t, "status says why it is not finished", func() bool {
-		return strings.Contains(s.status().Why, "old workers of nginx still have connections")
+		return strings.Contains(s.status().Why, "nginx has not let go of the old release")
 	})
 	require.Contains(t, s.types(7, "promote", "--tag", next.Tag).Stderr, "cannot be finished yet")
 	require.True(t, s.answersOn("blue"), "its answer is still awaited")

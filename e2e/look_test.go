@@ -16,13 +16,16 @@ import (
 
 // status is what the scenes read of `status --json`.
 type status struct {
-	Result  string  `json:"result"`
-	Exit    int     `json:"exit"`
-	Truth   string  `json:"truth"`
-	Stable  string  `json:"stable"`
-	Weight  float64 `json:"weight"`
-	Phase   string  `json:"phase"`
-	Why     string  `json:"why"`
+	Result string  `json:"result"`
+	Exit   int     `json:"exit"`
+	Truth  string  `json:"truth"`
+	Stable string  `json:"stable"`
+	Weight float64 `json:"weight"`
+	Phase  string  `json:"phase"`
+	Why    string  `json:"why"`
+	Guard  struct {
+		PID int `json:"pid"`
+	} `json:"guard"`
 	Rollout struct {
 		ID      string `json:"id"`
 		Holding string `json:"holding"`

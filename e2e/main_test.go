@@ -43,6 +43,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	joinLeash()
 	code, err := play(context.Background(), m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)

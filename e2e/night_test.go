@@ -127,7 +127,7 @@ func TestLaw8_RecoverAfterAReboot(t *testing.T) {
 	require.Equal(t, "accepted", s.status().Phase)
 
 	s.types(0, "up", "--to", "blue", "--tag", next.Tag)
-	s.types(0, "shift", "--to", "blue", "--weight", "20")
+	s.types(0, "shift", "--to", "blue", "--weight", "20", "--no-guard")
 	require.Contains(t, s.reboots(nil), `"cut": []`)
 	s.share(next.Tag, 20)
 	require.Equal(t, 20.0, s.status().Weight)
@@ -235,11 +235,11 @@ func (s *scene) bequeaths(words string) {
 	require.Empty(s.t, string(said))
 }
 
-// reboots kills the promoter, if there is one, every guardian and nginx, and starts nginx again after `recover --json`, whose
+// reboots kills the promoter, if there is one, every guardian and guard and nginx, and starts nginx again after `recover --json`, whose
 // output it gives.
 func (s *scene) reboots(p *running) string {
 	s.t.Helper()
-	for _, pid := range s.Guardians() {
+	for _, pid := range append(s.Guardians(), s.Guards()...) {
 		require.NoError(s.t, syscall.Kill(pid, syscall.SIGKILL))
 	}
 	if p != nil {

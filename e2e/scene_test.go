@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -82,10 +83,7 @@ func build(t *testing.T, o stage.Options) *scene {
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
 	}
-	o.Name, o.Binary, o.Image = "e2e-"+o.Name, binary, image
-	if lane > 0 {
-		o.Name = fmt.Sprintf("e2e%d-%s", lane, strings.TrimPrefix(o.Name, "e2e-"))
-	}
+	o.Name, o.Binary, o.Image = called(o.Name), binary, image
 	o.Ports = stage.PortsFrom(firstPort() + 20*int(stages.Add(1)))
 	if o.Config == "" {
 		o.Config = quick
@@ -99,6 +97,20 @@ func build(t *testing.T, o stage.Options) *scene {
 	s := &scene{Stage: built, t: t}
 	t.Cleanup(s.strikes)
 	return s
+}
+
+// called is the name of a scene's app: a lane has names of its own.
+func called(name string) string {
+	if lane > 0 {
+		return fmt.Sprintf("e2e%d-%s", lane, name)
+	}
+	return "e2e-" + name
+}
+
+// webOf is what a location proxies to for the service web of the scene of that name.
+func webOf(name string) string {
+	s := stage.Stage{Options: stage.Options{Name: called(name)}}
+	return s.Upstream("web")
 }
 
 // adds puts more at the end of cutover.yaml, before anything runs.
@@ -195,9 +207,17 @@ func (t *transcript) String() string {
 // starts has a command typed without waiting for its end. One that is still there at the scene's end is killed.
 func (s *scene) starts(args ...string) *running {
 	s.t.Helper()
+	return s.launches(s.Command(context.WithoutCancel(s.t.Context()), args...))
+}
+
+// launches is starts for a command that was prepared, and may have streams of its own.
+func (s *scene) launches(c *exec.Cmd) *running {
+	s.t.Helper()
+	args := c.Args[1:]
 	r := &running{s: s, args: args, since: s.lastLine(), over: make(chan struct{})}
-	c := s.Command(context.WithoutCancel(s.t.Context()), args...)
-	c.Stdout, c.Stderr = &r.said, &r.said
+	if c.Stdout == nil {
+		c.Stdout, c.Stderr = &r.said, &r.said
+	}
 	require.NoError(s.t, c.Start())
 	r.pid = c.Process.Pid
 	go func() {
@@ -275,7 +295,10 @@ type event struct {
 	Weight float64 `json:"weight"`
 	By     string  `json:"by"`
 	Why    string  `json:"why"`
-	seq    uint64
+	Live   struct {
+		Severed int `json:"severed"`
+	} `json:"live"`
+	seq uint64
 }
 
 // events are the journal's after the given line. A journal that is not whole gives what is whole of it.

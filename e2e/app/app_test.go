@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -51,6 +52,27 @@ func TestAnswers(t *testing.T) {
 			require.Contains(t, w.Body.String(), c.body)
 			require.Equal(t, a.tag, w.Header().Get("X-Release"))
 		})
+	}
+}
+
+func TestEcho(t *testing.T) {
+	a, err := baked(env(map[string]string{"RELEASE": "v1.1.0"}))
+	require.NoError(t, err)
+	server := httptest.NewServer(a.handler())
+	defer server.Close()
+	conn, err := net.Dial("tcp", server.Listener.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	fmt.Fprint(conn, "GET /echo HTTP/1.1\r\nHost: app\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	in := bufio.NewReader(conn)
+	answer, err := http.ReadResponse(in, nil)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusSwitchingProtocols, answer.StatusCode)
+	for _, line := range []string{"one\n", "two\n"} {
+		fmt.Fprint(conn, line)
+		back, err := in.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "v1.1.0 "+line, back)
 	}
 }
 

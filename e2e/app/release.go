@@ -58,6 +58,7 @@ func (a *app) handler() http.Handler {
 	mux.HandleFunc("/healthz", a.healthz)
 	mux.HandleFunc("/api/version", a.version)
 	mux.HandleFunc("/slow", a.slow)
+	mux.HandleFunc("/echo", a.echo)
 	mux.HandleFunc("/", a.page)
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("X-Release", a.tag)
@@ -87,6 +88,23 @@ func (a *app) slow(w http.ResponseWriter, q *http.Request) {
 	}
 	a.wait(q, time.Duration(ms)*time.Millisecond)
 	fmt.Fprintf(w, "%s after %d ms\n", a.tag, ms)
+}
+
+// echo upgrades the connection, as a WebSocket does, and sends each line back after its own tag until the client goes.
+func (a *app) echo(w http.ResponseWriter, _ *http.Request) {
+	conn, both, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		http.Error(w, "no connection of its own", http.StatusInternalServerError)
+		return
+	}
+	defer conn.Close()
+	_, err = fmt.Fprintf(both, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\nX-Release: %s\r\n\r\n", a.tag)
+	for err == nil && both.Flush() == nil {
+		var line string
+		if line, err = both.ReadString('\n'); err == nil {
+			_, err = fmt.Fprintf(both, "%s %s", a.tag, line)
+		}
+	}
 }
 
 func (a *app) page(w http.ResponseWriter, q *http.Request) {

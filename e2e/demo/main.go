@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -132,6 +133,7 @@ func set(ctx context.Context) (*demo, error) {
 	external := os.Getenv("CUTOVER_ENGINE") == "local"
 	built, err := stage.Build(stage.Options{
 		Dir: dir, Name: "demo", Binary: binary, Image: image, Ports: stage.PortsFrom(19080), External: external, Config: settings,
+		Nginx: "  switch: " + cmp.Or(os.Getenv("DEMO_SWITCH"), "reload"),
 	})
 	if err != nil {
 		return nil, err

@@ -35,12 +35,18 @@ func (s *Stage) Run(ctx context.Context, color, binary string) (*Process, error)
 }
 
 // Guardians are the process ids of the guardians that watch the stage's rollouts, or wait for what these have left to do.
-func (s *Stage) Guardians() []int {
+func (s *Stage) Guardians() []int { return s.parts("guardian") }
+
+// Guards are the process ids of those that judge a share that was left by hand.
+func (s *Stage) Guards() []int { return s.parts("guard") }
+
+// parts are the processes of that part of cutover at work on the stage.
+func (s *Stage) parts(name string) []int {
 	var found []int
 	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is whole
 	for _, path := range lines {
 		typed, _ := os.ReadFile(path) // one that has ended meanwhile reads as empty
-		if args := strings.Split(string(typed), "\x00"); slices.Contains(args, "guardian") && slices.Contains(args, s.Root()) {
+		if args := strings.Split(string(typed), "\x00"); len(args) > 1 && args[1] == name && slices.Contains(args, s.Root()) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 			found = append(found, pid)
 		}
@@ -48,9 +54,9 @@ func (s *Stage) Guardians() []int {
 	return found
 }
 
-// dismiss ends the guardians, who would stay for as long as an old stack is kept warm.
+// dismiss ends the guardians, who would stay for as long as an old stack is kept warm, and then the guards, who would be avenged.
 func (s *Stage) dismiss() {
-	for _, pid := range s.Guardians() {
+	for _, pid := range append(s.Guardians(), s.Guards()...) {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // gone already is as good
 	}
 }

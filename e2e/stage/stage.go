@@ -42,6 +42,8 @@ type Options struct {
 	Config string
 	// Stacks is added to the section stacks, indented by two.
 	Stacks string
+	// Nginx is added to the section nginx, indented by two.
+	Nginx string
 	// Web is added to the compose file's service web, indented by four; Services to its services.
 	Web, Services string
 	// Also names further web services: the same application, on addresses of its own.
@@ -50,8 +52,12 @@ type Options struct {
 	Server, Head, Main string
 	// Shutdown is how long old workers of nginx may keep their connections; empty means 10s, 0 for ever.
 	Shutdown string
+	// Beside is the stage whose nginx serves this one too, as a further app; it must include conf.d/*.conf. Nil: an nginx of its own.
+	Beside *Stage
 	// Routes leaves the server block out: cutover.yaml has routes.
 	Routes bool
+	// Plain leaves cutover's lines out of nginx's files: the server passes to blue's address, as before cutover came.
+	Plain bool
 }
 
 // Stage is a site that stands.
@@ -76,6 +82,10 @@ func Build(o Options) (*Stage, error) {
 		s.ConfigFile():                       configFile,
 		s.NginxConf():                        nginxFile,
 	}
+	if o.Beside != nil {
+		delete(files, s.NginxConf())
+		files[filepath.Join(s.NginxPrefix(), "conf.d", s.Name+".conf")] = neighbourFile
+	}
 	for path, text := range files {
 		var out bytes.Buffer
 		if err := template.Must(template.New(path).Parse(text)).Execute(&out, s); err != nil {
@@ -95,11 +105,19 @@ func (s *Stage) path(parts ...string) string {
 // ConfigFile is the path of cutover.yaml.
 func (s *Stage) ConfigFile() string { return s.path("site", "cutover.yaml") }
 
+// NginxPrefix is the folder of the nginx that serves the stage.
+func (s *Stage) NginxPrefix() string {
+	if s.Beside != nil {
+		return s.Beside.NginxPrefix()
+	}
+	return s.path("nginx")
+}
+
 // NginxConf is the path of nginx's main configuration file.
-func (s *Stage) NginxConf() string { return s.path("nginx", "nginx.conf") }
+func (s *Stage) NginxConf() string { return filepath.Join(s.NginxPrefix(), "nginx.conf") }
 
 // NginxDir is nginx.dir, Root the app's folder in it.
-func (s *Stage) NginxDir() string { return s.path("nginx", "cutover") }
+func (s *Stage) NginxDir() string { return filepath.Join(s.NginxPrefix(), "cutover") }
 
 // Root is the app's folder that nginx reads.
 func (s *Stage) Root() string { return filepath.Join(s.NginxDir(), s.Name) }
@@ -109,6 +127,14 @@ func (s *Stage) AccessLog() string { return s.path("nginx", "logs", "cutover.log
 
 // StateDir is the app's folder with the journal.
 func (s *Stage) StateDir() string { return s.path("state", s.Name) }
+
+// ProbePort is where nginx tells what it serves: one port for all apps of one nginx.
+func (s *Stage) ProbePort() int {
+	if s.Beside != nil {
+		return s.Beside.ProbePort()
+	}
+	return s.Ports.Probe
+}
 
 // URL is where users come in.
 func (s *Stage) URL() string { return "http://127.0.0.1:" + strconv.Itoa(s.Ports.Front) + "/" }
@@ -137,10 +163,13 @@ func (*Stage) PortVariable(service string) string { return strings.ToUpper(servi
 
 // Upstream is what a location proxies to for the service.
 func (s *Stage) Upstream(service string) string {
+	if s.Plain {
+		return "http://" + s.AddressOf(service, "blue")
+	}
 	return "http://$cutover_" + strings.ReplaceAll(s.Name+"_"+service, "-", "_")
 }
 
-// StartNginx starts the stage's nginx and waits until it listens.
+// StartNginx starts the stage's nginx and waits until it listens and can be told to reload.
 func (s *Stage) StartNginx(ctx context.Context) error {
 	s.nginx = exec.Command("nginx", "-p", s.path("nginx"), "-c", s.NginxConf(), "-g", "daemon off;")
 	var said bytes.Buffer
@@ -154,7 +183,10 @@ func (s *Stage) StartNginx(ctx context.Context) error {
 	for ctx.Err() == nil {
 		conn, err := net.DialTimeout("tcp", "127.0.0.1:"+strconv.Itoa(s.Ports.Front), time.Second)
 		if err == nil {
-			return conn.Close()
+			err = conn.Close()
+			if s.hasPID() {
+				return err
+			}
 		}
 		select {
 		case err := <-ended:
@@ -163,6 +195,12 @@ func (s *Stage) StartNginx(ctx context.Context) error {
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// hasPID tells whether nginx has written its pid file, which it does after it listens: until then nobody can tell it to reload.
+func (s *Stage) hasPID() bool {
+	text, _ := os.ReadFile(s.path("nginx", "nginx.pid")) // there is none at first
+	return strings.TrimSpace(string(text)) == strconv.Itoa(s.NginxPID())
 }
 
 // NginxPID is the master's process id.
@@ -280,11 +318,25 @@ stacks:
 nginx:
   dir: {{.NginxDir}}
   conf: {{.NginxConf}}
-  prefix: {{.Dir}}/nginx
-  probe: 127.0.0.1:{{.Ports.Probe}}
+  prefix: {{.NginxPrefix}}
+  probe: 127.0.0.1:{{.ProbePort}}
+{{.Nginx}}
 signals:
   access_log: { path: {{.AccessLog}} }
 {{.Config}}`
+
+const neighbourFile = `include {{.Root}}/current/http.conf;
+server {
+    listen 127.0.0.1:{{.Ports.Front}};
+    include {{.Root}}/current/server.conf;
+    location / {
+        proxy_pass {{.Upstream "web"}};
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+        proxy_read_timeout 5s;
+    }
+}
+`
 
 const nginxFile = `# An nginx of the stage's own: nothing of the system's is read or written.
 user root;
@@ -301,12 +353,16 @@ http {
     fastcgi_temp_path {{.Dir}}/nginx/tmp-fastcgi;
     uwsgi_temp_path {{.Dir}}/nginx/tmp-uwsgi;
     scgi_temp_path {{.Dir}}/nginx/tmp-scgi;
+{{- if not .Plain}}
     include {{.Root}}/current/http.conf;
+{{- end}}
 {{.Head}}
 {{- if not .Routes}}
     server {
         listen 127.0.0.1:{{.Ports.Front}};
+{{- if not .Plain}}
         include {{.Root}}/current/server.conf;
+{{- end}}
 {{- if .Server}}
 {{.Server}}
 {{- else}}
