@@ -63,6 +63,7 @@ func (s *scene) composeFile() string { return filepath.Join(s.Dir, "site", "dock
 func appears(text string) func(*scene) func() {
 	return func(s *scene) func() {
 		s.t.Helper()
+		text := strings.ReplaceAll(text, "APP", strings.ReplaceAll(s.Name, "-", "_"))
 		return s.writes(filepath.Join(s.Dir, "nginx", "conf.d", "foreign.conf"), text)
 	}
 }
@@ -118,10 +119,10 @@ var mistakes = []mistake{
 		types: []string{anyRaise}, exit: 3, says: []string{`nothing is split: no proxy_pass names`, `proxy_pass http://\$cutover_`}},
 	{name: "a location with an access_log of its own", makes: replaces((*scene).NginxConf, "location / {", "location / { access_log logs/own.log;"),
 		types: []string{anyRaise}, exit: 3,
-		says: []string{`nginx\.conf:\d+: requests to e2e-bad-input would not be seen`, `this access_log takes the place of .*cutover\.log`, `Move it to server`}},
-	{name: "a foreign file with a name of ours", makes: appears("upstream cutover_e2e_bad_input_web_green { server 127.0.0.1:1; }\n"),
+		says: []string{`nginx\.conf:\d+: requests to e2e\d*-bad-input would not be seen`, `this access_log takes the place of .*cutover\.log`, `Move it to server`}},
+	{name: "a foreign file with a name of ours", makes: appears("upstream cutover_APP_web_green { server 127.0.0.1:1; }\n"),
 		types: []string{anyRaise}, exit: 3,
-		says: []string{`foreign\.conf:1: upstream defines cutover_e2e_bad_input_web_green, a name that cutover keeps for itself`, `Give it another name`}},
+		says: []string{`foreign\.conf:1: upstream defines cutover_e2e\d*_bad_input_web_green, a name that cutover keeps for itself`, `Give it another name`}},
 	{name: "a foreign file that nginx refuses", makes: appears("upstream twice { server 127.0.0.1:1; }\nupstream twice { server 127.0.0.1:1; }\n"),
 		types: []string{anyRaise}, exit: 6, says: []string{`foreign\.conf:2`, `duplicate upstream "twice"`}},
 
@@ -133,7 +134,7 @@ var mistakes = []mistake{
 			require.NoError(s.t, os.Rename(s.StateDir()+".aside", s.StateDir()))
 		}
 	}, types: []string{anyRaise, "shift --to green --weight 20", "up --to green --tag v1.1.0"}, exit: 3,
-		says: []string{`state folder: .*/state/e2e-bad-input is not a folder`, `Make .*/state writable for you .* or set state in .*cutover\.yaml`}},
+		says: []string{`state folder: .*/state/e2e\d*-bad-input is not a folder`, `Make .*/state writable for you .* or set state in .*cutover\.yaml`}},
 	{name: "nginx's workers cannot reach the folder", makes: func(s *scene) func() {
 		info, err := os.Stat(s.Dir)
 		require.NoError(s.t, err)

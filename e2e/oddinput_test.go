@@ -55,14 +55,13 @@ func TestOddInput_ByHand(t *testing.T) {
 	t.Run("a folder that no rollout has made", func(t *testing.T) {
 		s := s.in(t)
 		require.NoError(t, os.Mkdir(rollout("000042"), 0o755))
-		for _, command := range []string{"promote --env quickly --tag v1.5.0 --again --why tried", "shift --to green --weight 50"} {
-			require.Contains(t, s.types(7, strings.Fields(command)...).Stderr, "rollout 000042 is open")
-		}
 		s.none(time.Now(), next.Tag)
 		require.Contains(t, s.types(0, "back").Stdout, "rollout 000042 cut")
+		require.NoError(t, os.Mkdir(rollout("000043"), 0o755))
 		s.types(0, "up", "--to", "green", "--tag", good.Tag)
 		s.types(0, "shift", "--to", "green", "--weight", "50")
-		require.DirExists(t, rollout("000043"), "an id is used once")
+		require.DirExists(t, rollout("000043.cut"), "whoever begins one takes it away")
+		require.DirExists(t, rollout("000044"), "an id is used once")
 		s.types(0, "back")
 	})
 	t.Run("another app's journal", func(t *testing.T) {

@@ -77,7 +77,7 @@ func TestStack_NotReady(t *testing.T) {
 	r = s.types(5, "promote", "--env", "hasty", "--tag", sick.Tag)
 	s.failed("/healthz")
 	require.Contains(t, r.Stdout+r.Stderr, "500")
-	require.Contains(t, r.Stdout+r.Stderr, "release v1.4.0 (stack e2e-sick-green) answers on", "the container's last words")
+	require.Contains(t, r.Stdout+r.Stderr, "release v1.4.0 (stack "+s.Name+"-green) answers on", "the container's last words")
 
 	s.types(5, "up", "--to", "green", "--env", "hasty", "--tag", sick.Tag)
 	s.none(before, sick.Tag)

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"cutover/traffic/verdict"
@@ -71,6 +72,9 @@ func (s *State) advance(e Event, least time.Duration) {
 	if live < least || r.Paused != "" || e.Verdict == nil {
 		return
 	}
+	if r.Holding = r.astray(); r.Holding != "" {
+		return
+	}
 	switch {
 	case r.Verdict.Decision == verdict.Passed:
 		s.step(e, Passed)
@@ -84,6 +88,36 @@ func (s *State) advance(e Event, least time.Duration) {
 	default:
 		r.Holding = r.Verdict.Reason
 	}
+}
+
+// Measured is the share that the log shows of the candidate since the last raise; false where it shows nothing yet.
+func (r Rollout) Measured() (Weight, bool) {
+	candidate, all := r.Verdict.Candidate.Requests, r.Verdict.Candidate.Requests+r.Verdict.Baseline.Requests
+	if all == 0 {
+		return 0, false
+	}
+	return Weight(math.Round(float64(candidate) / float64(all) * float64(Full))), true
+}
+
+const (
+	// enoughToMeasure is how many requests it takes to doubt a share.
+	enoughToMeasure = 500
+	// beyondChance is by how many standard deviations the log may differ from the share: what chance does once in a million looks.
+	beyondChance = 5
+)
+
+// astray says that users do not get the share that nginx was asked for, and nothing when they do as far as anybody can tell. Where
+// clients are drawn, and not requests, a few busy ones may well have another share of the requests.
+func (r *Rollout) astray() string {
+	all, share := float64(r.Verdict.Candidate.Requests+r.Verdict.Baseline.Requests), r.Actual.Fraction()
+	measured, any := r.Measured()
+	if !r.Plan.DrawsRequests || !any || all < enoughToMeasure || share == 0 || share == 1 {
+		return ""
+	}
+	if math.Abs(float64(r.Verdict.Candidate.Requests)-all*share) <= beyondChance*math.Sqrt(all*share*(1-share)) {
+		return ""
+	}
+	return fmt.Sprintf("nginx was asked for %s, but the log shows %s of %.0f requests: some do not go through cutover's pools", r.Actual, measured, all)
 }
 
 // mayProceed tells whether nothing but the amount of evidence is missing: a suspicion, a sick baseline or a silent candidate

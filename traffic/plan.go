@@ -45,6 +45,8 @@ type Plan struct {
 	Inconclusive verdict.Inconclusive `json:"inconclusive"`
 	// Timeout bounds the rollout from its opening to its acceptance; zero means no bound.
 	Timeout time.Duration `json:"timeout,omitempty"`
+	// DrawsRequests tells that each request is drawn by itself, so that the log has to show the share.
+	DrawsRequests bool `json:"draws_requests,omitempty"`
 	// KeepWarm is how long the old stack stays up after acceptance, so that a cutback remains one rename.
 	KeepWarm time.Duration `json:"keep_warm"`
 }
