@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"cutover/e2e/stage"
 )
 
 // Law 2: of a cutback and a finishing exactly one happens, wherever the finishing is frozen; and what it has begun is completed, whatever
 // becomes of nginx and of itself meanwhile.
 func TestLaw2_AttackAFinishing(t *testing.T) {
-	besiege(t, "finish", "10s", []attack{
+	besiege(t, stage.Options{Name: "finish", Shutdown: "10s"}, []attack{
 		{"frozen before its first rename, and back comes first", func(s *siege) {
 			p := s.finishing(finishes)
 			back := s.cutBack()
@@ -110,7 +112,7 @@ func TestLaw2_AttackAFinishing(t *testing.T) {
 // Nothing that the retired color would have to answer is left when it is retired: connections that were opened before each reload and
 // have said nothing yet keep the finishing waiting, for as long as nginx lets them.
 func TestFinish_AttackBySilence(t *testing.T) {
-	besiege(t, "silence", "0", []attack{
+	besiege(t, stage.Options{Name: "silence", Shutdown: "0"}, []attack{
 		{"silent connections of before each reload are spoken on after the finishing", func(s *siege) {
 			first := s.silent(20)
 			p := s.starts(s.promotion("through")...)

@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"cutover/e2e/stage"
 )
 
 // Law 4: nginx dies, all of it at once, and is started again at each point of a rollout. It starts, and a cutback holds.
 func TestLaw4_AttackNginx(t *testing.T) {
-	besiege(t, "nginx", "10s", []attack{
+	besiege(t, stage.Options{Name: "nginx", Shutdown: "10s"}, []attack{
 		{"it dies before the rename of the raise", func(s *siege) {
 			p := s.frozen("prod", raises)
 			s.crashes()

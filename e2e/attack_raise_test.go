@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"cutover/e2e/stage"
 )
 
 // The renames and calls of a raise before which a promotion is frozen.
@@ -21,7 +23,7 @@ var (
 // Law 2: a promoter that was frozen at any point of a raise, and wakes after a cutback, after the next rollout or after its
 // finishing, moves no request any more.
 func TestLaw2_AttackARaise(t *testing.T) {
-	besiege(t, "raise", "10s", []attack{
+	besiege(t, stage.Options{Name: "raise", Shutdown: "10s"}, []attack{
 		{"frozen before the mkdir of its rollout, woken after another had that id and was cut", func(s *siege) {
 			p := s.frozen("prod", opens)
 			other := s.another("prod", 5)
@@ -173,7 +175,7 @@ func TestLaw2_AttackARaise(t *testing.T) {
 
 // Law 2: the undo of a raise that nginx refused is as late as any other rename of a rollout that was cut.
 func TestLaw2_AttackAnUndo(t *testing.T) {
-	besiege(t, "undo", "10s", []attack{
+	besiege(t, stage.Options{Name: "undo", Shutdown: "10s"}, []attack{
 		{"frozen before the undo of a refused raise, woken after back", func(s *siege) {
 			p, mended := s.undoing()
 			back := s.cutBack()

@@ -42,13 +42,12 @@ type siege struct {
 	old, new string
 }
 
-// besiege plays the sequences one after the other on one stage.
-func besiege(t *testing.T, name, shutdown string, attacks []attack) {
+// besiege plays the sequences one after the other on one stage. The options' name, shutdown and additions to nginx count.
+func besiege(t *testing.T, o stage.Options, attacks []attack) {
 	t.Helper()
 	t.Parallel()
-	s := build(t, stage.Options{
-		Name: "attack-" + name, External: true, Config: attacked, Shutdown: shutdown, Head: "    include conf.d/*.conf;",
-	})
+	o.Name, o.External, o.Config, o.Head = "attack-"+o.Name, true, attacked, "    include conf.d/*.conf;"
+	s := build(t, o)
 	s.foreign()
 	for color, release := range map[string]images.Release{"blue": first, "green": good} {
 		s.comes(color, release)
@@ -118,11 +117,15 @@ func (s *siege) accepts() {
 	s.isOn(time.Now(), s.new, s.old)
 }
 
-// current is the generation that nginx would read next.
+// current is the generation that nginx would read next and, where the links decide, what they lead to.
 func (s *siege) current() string {
 	s.t.Helper()
 	found, err := os.Readlink(filepath.Join(s.Root(), "current"))
 	require.NoError(s.t, err)
+	for _, link := range []string{"stable", "rollouts/open", "rollouts/open/green", "rollouts/open/blue"} {
+		target, _ := os.Readlink(filepath.Join(s.Root(), link)) // there are none where shares are loaded
+		found += " " + target
+	}
 	return found
 }
 
@@ -206,7 +209,7 @@ func (s *siege) certbot() {
 const leaving = "shutting down"
 
 // workers are the titles of nginx's worker processes.
-func (s *siege) workers() map[int]string {
+func (s *scene) workers() map[int]string {
 	found := map[int]string{}
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", s.NginxPID())) // an nginx that has ended has none
 	for _, field := range strings.Fields(string(text)) {
