@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Format is the shape of the body that a receiver takes.
@@ -50,7 +51,8 @@ func Validate(configs []Config) error {
 }
 
 // variableForm is stricter than a shell is: what people paste by mistake, a secret itself, mostly has small letters.
-var variableForm = regexp.MustCompile(`^[A-Z_][A-Z0-9_]{0,63}$`)
+// It is compiled when it is asked for: each start of cutover would pay for it, that of a cutback too.
+var variableForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Z_][A-Z0-9_]{0,63}$`) })
 
 // Validate reports a receiver that cannot be meant. The error begins with the field and repeats neither address nor secret.
 func (c Config) Validate() error {
@@ -62,9 +64,9 @@ func (c Config) Validate() error {
 		return errors.New("webhook: name the address to post to, or in webhook_env the variable that holds it")
 	case c.Webhook != "" && c.WebhookEnv != "":
 		return errors.New("webhook_env: the address is in webhook already")
-	case c.WebhookEnv != "" && !variableForm.MatchString(c.WebhookEnv):
+	case c.WebhookEnv != "" && !variableForm().MatchString(c.WebhookEnv):
 		return errors.New("webhook_env: must be the name of an environment variable, of A-Z, 0-9 and _, not the address itself")
-	case c.SecretEnv != "" && !variableForm.MatchString(c.SecretEnv):
+	case c.SecretEnv != "" && !variableForm().MatchString(c.SecretEnv):
 		return errors.New("secret_env: must be the name of an environment variable, of A-Z, 0-9 and _, not the secret itself")
 	case c.SecretEnv != "" && (c.Format == Slack || c.Format == WeCom):
 		return fmt.Errorf("secret_env: %s signs nothing; its key is part of the address", c.Format)

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -58,7 +59,8 @@ type Message struct {
 	Exit int `json:"exit"`
 }
 
-var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,100}$`)
+// idForm is compiled when it is asked for, as variableForm is.
+var idForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-]{1,100}$`) })
 
 // lastYear is the last that RFC 3339 can write.
 const lastYear = 9999
@@ -66,7 +68,7 @@ const lastYear = 9999
 // Validate reports a message that could not be sent, or not be found again.
 func (m Message) Validate() error {
 	switch {
-	case !idForm.MatchString(m.ID):
+	case !idForm().MatchString(m.ID):
 		return fmt.Errorf("message %q: the id must be 1 to 100 of A-Z, a-z, 0-9, - and _", m.ID)
 	case m.At.Unix() <= 0 || m.At.UTC().Year() > lastYear:
 		return fmt.Errorf("message %s: no time that can be meant: %s", m.ID, m.At)

@@ -58,7 +58,7 @@ func parseSlip(file string) (s slip, suffix string, ok bool) {
 	digits, id, _ := strings.Cut(strings.TrimSuffix(file, suffix), "-")
 	ms, err := strconv.ParseInt(digits, 10, 64)
 	s = slip{time.UnixMilli(ms), id}
-	return s, suffix, err == nil && (suffix == waiting || suffix == taken) && idForm.MatchString(id) && s.file(suffix) == file
+	return s, suffix, err == nil && (suffix == waiting || suffix == taken) && idForm().MatchString(id) && s.file(suffix) == file
 }
 
 func (q queue) path(s slip, suffix string) string { return filepath.Join(q.dir, s.file(suffix)) }

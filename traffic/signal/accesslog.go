@@ -27,9 +27,11 @@ const (
 
 // AccessLog is the log that nginx writes for one app, as the judge's source of evidence.
 type AccessLog struct {
-	path    string
-	app     string
-	arms    Addresses
+	path string
+	app  string
+	arms Addresses
+	// slower is what makes an attempt slow; zero where nobody wants to know.
+	slower  time.Duration
 	now     func() time.Time
 	foreign atomic.Int64
 }
@@ -38,6 +40,12 @@ type AccessLog struct {
 // afterwards, and the clock. No file is opened before Follow.
 func OpenAccessLog(path, app string, arms Addresses, now func() time.Time) *AccessLog {
 	return &AccessLog{path: path, app: app, arms: arms, now: now}
+}
+
+// SlowerThan calls each attempt slow that took longer. It is said before Follow.
+func (a *AccessLog) SlowerThan(limit time.Duration) *AccessLog {
+	a.slower = limit
+	return a
 }
 
 // Foreign counts the lines that Follow has left out so far because they are another app's, or not of our format.
@@ -162,6 +170,7 @@ func (t *tail) use(line []byte) {
 		t.log.foreign.Add(1)
 		return
 	}
+	e.slowerThan = t.log.slower
 	samples, ok := e.attempts(t.log.arms, t.batch.Samples)
 	if !ok {
 		t.log.foreign.Add(1)

@@ -47,8 +47,9 @@ func (f *Fraction) UnmarshalYAML(b []byte) error {
 
 // Config is the section verdict of cutover.yaml: what counts as worse, and what is done while nobody can tell.
 type Config struct {
-	Errors Errors `yaml:"errors"`
-	Pass   Pass   `yaml:"pass"`
+	Errors  Errors  `yaml:"errors"`
+	Latency Latency `yaml:"latency"`
+	Pass    Pass    `yaml:"pass"`
 	// FalseRevert bounds the probability that a rollout whose release is no worse than the margins is reverted,
 	// however often the judge looks. Above 0, below 1.
 	FalseRevert Fraction `yaml:"false_revert"`
@@ -65,9 +66,20 @@ type Errors struct {
 	NeverAbove Fraction `yaml:"never_above"`
 }
 
-// Pass sets what must be excluded before a step passes: an error rate above 1.5 times the baseline's plus ErrorsWithin.
+// Latency sets how much more often the candidate may be slow before it is reverted: above Ratio times the share of the baseline's
+// answers that took longer than SlowerThan, plus WorseBy. At the full share nothing is compared, and only errors count.
+type Latency struct {
+	// SlowerThan is above the usual time of an answer, as nginx waits for it; zero, the default, leaves slowness out.
+	SlowerThan time.Duration `yaml:"slower_than"`
+	Ratio      float64       `yaml:"ratio"`
+	WorseBy    Fraction      `yaml:"worse_by"`
+}
+
+// Pass sets what must be excluded before a step passes: an error rate above 1.5 times the baseline's plus ErrorsWithin, and slow
+// answers above twice the baseline's share plus SlowWithin.
 type Pass struct {
 	ErrorsWithin Fraction `yaml:"errors_within"`
+	SlowWithin   Fraction `yaml:"slow_within"`
 }
 
 // Then is what a plan does when a step could not be decided in time.
@@ -90,11 +102,18 @@ type Inconclusive struct {
 func DefaultConfig() Config {
 	return Config{
 		Errors:       Errors{Ratio: 1.25, WorseBy: 0.001, NeverAbove: 0.10},
-		Pass:         Pass{ErrorsWithin: 0.005},
+		Latency:      Latency{Ratio: 1.5, WorseBy: 0.01},
+		Pass:         Pass{ErrorsWithin: 0.005, SlowWithin: 0.02},
 		FalseRevert:  0.01,
 		WarmUp:       10 * time.Second,
 		Inconclusive: Inconclusive{After: 30 * time.Minute, Then: Hold},
 	}
+}
+
+// errorsOnly leaves slow answers out, for who invents requests and knows nothing of how long they take.
+func (c Config) errorsOnly() Config {
+	c.Latency.SlowerThan = 0
+	return c
 }
 
 // Validate reports the first value that cannot be meant, by its path under verdict.
@@ -106,6 +125,12 @@ func (c Config) Validate() error {
 		return fmt.Errorf("verdict.errors.never_above: must be above 0%%")
 	case c.Pass.ErrorsWithin <= 0:
 		return fmt.Errorf("verdict.pass.errors_within: must be above 0%%: no amount of traffic proves two rates equal")
+	case c.Latency.SlowerThan < 0:
+		return fmt.Errorf("verdict.latency.slower_than: %v is negative; 0s leaves slow answers out", c.Latency.SlowerThan)
+	case c.Latency.Ratio < 1:
+		return fmt.Errorf("verdict.latency.ratio: %v is below 1: a candidate may always be as slow as stable", c.Latency.Ratio)
+	case c.Pass.SlowWithin <= 0:
+		return fmt.Errorf("verdict.pass.slow_within: must be above 0%%: no amount of traffic proves two rates equal")
 	case c.FalseRevert <= 0 || c.FalseRevert >= 1:
 		return fmt.Errorf("verdict.false_revert: %v must lie between 0%% and 100%%", c.FalseRevert)
 	case c.WarmUp < 0:

@@ -29,16 +29,16 @@ type tuning struct {
 // slowTuning holds the margins of the slow-request metric.
 type slowTuning struct{ excess, pass margin }
 
-// standardSlow are the margins of slowness: by more than half again as many answers, and one in a hundred, is worse.
-var standardSlow = slowTuning{excess: margin{ratio: 1.5, worseBy: 0.01}, pass: margin{ratio: 2, worseBy: 0.02}}
-
-// passRatio is the ratio of the PASS margin of errors. It is wider than the FAIL margin on purpose: between them the
-// judge stays silent.
-const passRatio = 1.5
+// The ratios of the PASS margins, of errors and of slow answers. They are wider than the FAIL margins on purpose: between them
+// the judge stays silent.
+const (
+	passRatio     = 1.5
+	passSlowRatio = 2
+)
 
 // newTuning derives the tuning from the configuration.
 func newTuning(cfg Config) tuning {
-	return tuning{
+	t := tuning{
 		falseRevert: float64(cfg.FalseRevert),
 		falsePass:   0.05,
 		errors:      margin{ratio: cfg.Errors.Ratio, worseBy: float64(cfg.Errors.WorseBy)},
@@ -50,6 +50,13 @@ func newTuning(cfg Config) tuning {
 		passSample:  50,
 		suspicion:   10,
 	}
+	if cfg.Latency.SlowerThan > 0 {
+		t.slow = &slowTuning{
+			excess: margin{ratio: cfg.Latency.Ratio, worseBy: float64(cfg.Latency.WorseBy)},
+			pass:   margin{ratio: passSlowRatio, worseBy: float64(cfg.Pass.SlowWithin)},
+		}
+	}
+	return t
 }
 
 // bucket is the outcomes of both arms while it was open.

@@ -86,7 +86,7 @@ func (c Config) Forecast(t Traffic, steps []ForecastStep, draw func() float64) F
 		crowds[i] = newCrowd(t, s.Share, t.ErrorRate)
 	}
 	for spent := time.Duration(0); whole.all < rehearsals && (whole.all < fewestRehearsals || spent < longestRehearsals); {
-		r := rehearsal{judge: NewJudge(c), draw: draw}
+		r := rehearsal{judge: NewJudge(c.errorsOnly()), draw: draw}
 		whole.add(r.rollout(steps, crowds, times))
 		spent += time.Duration(r.now)
 	}
@@ -100,7 +100,7 @@ func (c Config) Forecast(t Traffic, steps []ForecastStep, draw func() float64) F
 
 // stepForecast puts what the rehearsals of one step gave into numbers.
 func (c Config) stepForecast(t Traffic, s ForecastStep, times record) StepForecast {
-	fresh := NewJudge(c)
+	fresh := NewJudge(c.errorsOnly())
 	fresh.Shift(time.Unix(0, 0), s.Share)
 	return StepForecast{
 		Share: s.Share, Requests: s.Share * t.PerSecond, Needed: fresh.numbers().Needed, Within: c.deadline(s),
@@ -153,7 +153,7 @@ func firstThat[V float64 | Fraction](values []V, would func(V) bool) V {
 func (c Config) canProve(t Traffic, share float64, draw func() float64) bool {
 	crowd, late := newCrowd(t, share, t.ErrorRate), 0
 	for range trials {
-		r := rehearsal{judge: NewJudge(c), draw: draw}
+		r := rehearsal{judge: NewJudge(c.errorsOnly()), draw: draw}
 		if r.step(ForecastStep{Share: share}, crowd) == 0 {
 			late++
 		}

@@ -60,11 +60,12 @@ type Replay struct {
 // NewReplay begins a replay. The shifts are in order of their times. At until it ends, whatever is logged afterwards; zero
 // ends it with the recording. The configuration must be valid.
 func NewReplay(cfg Config, m Metrics, shifts []Shift, until time.Time) *Replay {
-	t := newTuning(cfg)
-	if m == ErrorsAndSlowness {
-		t.slow = &standardSlow
+	if m == ErrorsOnly {
+		cfg = cfg.errorsOnly()
+	} else if cfg.Latency.SlowerThan == 0 {
+		cfg.Latency.SlowerThan = time.Nanosecond // the samples say which ones are slow
 	}
-	return &Replay{judge: &Judge{cfg: cfg, evidence: newEvidence(t)}, shifts: shifts, until: until}
+	return &Replay{judge: NewJudge(cfg), shifts: shifts, until: until}
 }
 
 // Play takes the next sample of the recording.

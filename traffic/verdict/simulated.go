@@ -24,7 +24,7 @@ func (s *Scene) runs() bool { return s.fails >= seldom && s.fails > s.traffic.Er
 
 // Play begins one rollout before the Judge that decides in earnest. draw gives numbers of even chance from 0 up to 1.
 func (s *Scene) Play(draw func() float64) *Played {
-	return &Played{scene: s, judge: NewJudge(s.cfg), draw: draw}
+	return &Played{scene: s, judge: NewJudge(s.cfg.errorsOnly()), draw: draw}
 }
 
 // Played is one simulated rollout. Its clock begins at 1970.
