@@ -1,7 +1,7 @@
 # make build   bin/cutover, one static binary
 # make demo    the whole story on this machine in two minutes: promote, revert, back; installs what it needs and says so
 # make test    lint, then all tests on the real Docker, Compose and nginx, with the race detector; nothing may be skipped
-# make bench   how soon a cutback takes effect, beside nginx's reload, and what cutover costs; .bench/results.json, in four minutes
+# make bench   how soon a cutback takes effect, beside nginx's reload and HAProxy, and what cutover costs; .bench/results.json, in nine minutes
 # make lint    gofmt, go vet, staticcheck, govulncheck
 # make clean   removes what make made
 
@@ -10,8 +10,9 @@ FOLDERS := $(wildcard cmd traffic stacks nginxconf templates e2e)
 
 .PHONY: build demo test bench lint setup clean
 
+# The tag leaves out what would write manual pages, and what each start would pay for it.
 build:
-	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o bin/cutover ./cmd/cutover
+	CGO_ENABLED=0 go build -tags urfave_cli_no_docs -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)" -o bin/cutover ./cmd/cutover
 
 setup:
 	@sh e2e/setup.sh
@@ -28,6 +29,7 @@ test: build setup lint
 	CUTOVER_REQUIRE_REAL=1 bash e2e/with-engine.sh .tools/testrun -race -count=1 -timeout 25m ./e2e
 
 bench: build setup
+	@sh e2e/setup.sh bench
 	go build -buildvcs=false -o .tools/bench ./e2e/bench
 	@bash e2e/with-engine.sh .tools/bench
 

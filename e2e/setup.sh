@@ -4,6 +4,7 @@
 #   sh e2e/setup.sh          nginx and, where no engine answers, the Docker Engine, as packages of the distribution, with no
 #                            service started; the Compose v2 plugin, built from the Go module proxy into .tools
 #   sh e2e/setup.sh lint     staticcheck and govulncheck, built into .tools
+#   sh e2e/setup.sh bench    HAProxy and socat, packages of the distribution: make bench measures beside them
 #   sh e2e/setup.sh nginxes  the nginx of other Debian releases in .tools/nginx, for the tests
 #
 # Only a missing nginx is an error. Without an engine the demo runs local processes, and the tests that need one fail by name.
@@ -102,6 +103,11 @@ link_docker_config() {
 	ln -sf "$1" "$private_config/cli-plugins/docker-compose"
 }
 
+need_rivals() {
+	have haproxy || install haproxy "make bench measures beside it; started there on a port of its own, never as the system's service" || return 1
+	have socat || install socat "HAProxy takes its orders by it in make bench" || return 1
+}
+
 need_lint() {
 	for package in honnef.co/go/tools/cmd/staticcheck golang.org/x/vuln/cmd/govulncheck; do
 		tool=$tools/${package##*/}
@@ -148,9 +154,10 @@ all)
 	need_compose
 	;;
 lint) need_lint ;;
+bench) need_rivals ;;
 nginxes) need_nginxes ;;
 *)
-	say "usage: sh e2e/setup.sh [lint | nginxes]"
+	say "usage: sh e2e/setup.sh [lint | bench | nginxes]"
 	exit 2
 	;;
 esac

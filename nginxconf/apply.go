@@ -82,6 +82,10 @@ type Applied struct {
 // rename, tested in place, reloaded and proven. What cannot be proven is put back. Applying an edit without files has nginx load
 // what lies there, which completes an edit that was interrupted.
 func (p *Proxy) Apply(ctx context.Context, e Edit) (Applied, error) {
+	if name := p.options.Config.Container; name != "" {
+		return Applied{}, &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("nginx's files are those of container %s: what is changed in there may be gone with it", name),
+			Hint: "Make the edit that `cutover init` shows in the folder that is mounted there, then have nginx reload."}
+	}
 	gen, err := p.trees.current()
 	if err != nil {
 		return Applied{}, &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("%s has no generation that the edit could lead to: %w", p.root, err),
@@ -124,7 +128,7 @@ func (p *Proxy) rehearseEdit(ctx context.Context, e Edit, gen traffic.Generation
 	if i.chain, err = i.chain.With(e); err != nil {
 		return m, err
 	}
-	if i.master, err = p.procs.master(i.chain.PidFile(i.build)); errors.Is(err, fs.ErrPermission) {
+	if i.master, err = p.procs.master(i.view, i.chain.PidFile(i.build)); errors.Is(err, fs.ErrPermission) {
 		return m, err
 	} else if err != nil {
 		i.master = 0 // not running: it starts with the edit

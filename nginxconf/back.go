@@ -117,7 +117,9 @@ func (o *Outcome) ask(ctx context.Context, d descent) error {
 func (o *Outcome) unheard(err error) error {
 	fault := &traffic.Fault{Kind: traffic.Unproven, Err: fmt.Errorf("nginx was not seen to send everything to stable: %w", err),
 		Hint: "Each request asks for the folder that is gone, so stable gets it; see nginx's error log for why the probe does not answer."}
-	if _, missing := (processes{"/proc"}).master(o.Card.Pid); o.Card.Pid != "" && missing != nil {
+	if name := o.Card.Container; name != "" {
+		fault.Hint = "See whether its container runs, `docker ps --filter name=" + name + "`: started, it sends everything to stable, since the folder is gone."
+	} else if _, missing := (processes{"/proc"}).master(view{}, o.Card.Pid); o.Card.Pid != "" && missing != nil {
 		fault.Hint = "nginx is not running, so nobody gets anything. When it is started it sends everything to stable."
 	}
 	return fault

@@ -32,6 +32,8 @@ type Card struct {
 	State string `json:"state,omitempty"`
 	// Pid is nginx's pid file, to tell an nginx that is stopped from one that does not answer. Empty when unknown.
 	Pid string `json:"pid,omitempty"`
+	// Container is the one that nginx runs in, and Pid a path in it. Empty where nginx runs on the host itself.
+	Container string `json:"container,omitempty"`
 	// Stacks are the web services of the colors. Empty where a cutback never has to stop any: where each request asks for the folder.
 	Stacks map[traffic.Color]WebStack `json:"stacks,omitempty"`
 }
@@ -75,7 +77,7 @@ func (p *Proxy) writeCard(s traffic.Split, change func(*Card)) error {
 	c := Card{
 		App: p.options.App, Probe: p.options.Config.Probe, Host: probeHost(p.options.App), Stable: s.Stable, Releases: s.Releases,
 		Rollout: s.Rollout, Finished: earlier.Finished, Previous: earlier.Previous, State: p.options.State, Pid: earlier.Pid,
-		Stacks: p.webStacks(),
+		Container: p.options.Config.Container, Stacks: p.webStacks(),
 	}
 	change(&c)
 	data, err := json.MarshalIndent(c, "", "  ")

@@ -21,6 +21,8 @@ type Chain struct {
 	Files []*File
 	// prefix is nginx's -p, where other relative paths hang.
 	prefix string
+	// view is where the files lie.
+	view view
 }
 
 // File is one file of the chain. Path is spelled as nginx opens it: symbolic links are not followed in it.
@@ -67,24 +69,25 @@ func (d *Directive) arg(n int) string {
 // ReadChain reads the main file conf and everything it includes, the way nginx does: relative includes hang on the
 // folder of conf, wildcards are sorted by bytes, one without a match is empty. A relative conf hangs on prefix.
 // What nginx would refuse (a missing file, a cycle, an open brace) is a fault that names file and line.
-func ReadChain(conf, prefix string) (*Chain, error) { return readChain(conf, prefix, nil) }
+func ReadChain(conf, prefix string) (*Chain, error) { return readChain(view{}, conf, prefix, nil) }
 
-// readChain is ReadChain with other bytes for some files, by their paths with symbolic links followed.
-func readChain(conf, prefix string, edited map[string][]byte) (*Chain, error) {
+// readChain is ReadChain where nginx sees those files, with other bytes for some, by their paths with symbolic links followed.
+func readChain(v view, conf, prefix string, edited map[string][]byte) (*Chain, error) {
 	if !filepath.IsAbs(conf) {
 		conf = filepath.Join(prefix, conf)
 	}
-	r := chainReader{root: filepath.Dir(conf), edited: edited, files: map[string]*File{}}
+	r := chainReader{view: v, root: filepath.Dir(conf), edited: edited, files: map[string]*File{}}
 	main, err := r.read(conf, "")
 	if err != nil {
 		return nil, &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("read nginx's configuration: %w", err),
 			Hint: "nginx itself would not start with this; `nginx -t` shows what it says."}
 	}
-	return &Chain{Main: main, Files: r.order, prefix: prefix}, nil
+	return &Chain{Main: main, Files: r.order, prefix: prefix, view: v}, nil
 }
 
 // chainReader follows includes. Each file is parsed once, however often it is included.
 type chainReader struct {
+	view   view
 	root   string // the folder of the main file
 	edited map[string][]byte
 	files  map[string]*File
@@ -94,7 +97,7 @@ type chainReader struct {
 
 // read opens a file that is included at a place, "file:line: include of ", or nowhere where it is the main one.
 func (r *chainReader) read(path, at string) (*File, error) {
-	real, err := filepath.EvalSymlinks(path)
+	real, err := r.view.real(path)
 	if err != nil {
 		return nil, fmt.Errorf("%s%s: %w", at, path, cause(err))
 	}
@@ -106,7 +109,7 @@ func (r *chainReader) read(path, at string) (*File, error) {
 	}
 	f := &File{Path: path}
 	if f.source, f.edited = r.edited[real]; !f.edited {
-		if f.source, err = readFile(path); err != nil {
+		if f.source, err = readFile(r.view.root + real); err != nil {
 			return nil, fmt.Errorf("%s%s: %w", at, path, cause(err))
 		}
 	}
@@ -174,7 +177,7 @@ func (r *chainReader) expand(argument string) ([]string, error) {
 	if !isPattern(path) {
 		return []string{path}, nil
 	}
-	return expandPattern(path)
+	return r.view.expandPattern(path)
 }
 
 // parse reads one file's directives; includes are not followed yet.

@@ -262,7 +262,7 @@ func TestWildcardsAsInGlob(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.pattern, func(t *testing.T) {
-			got, err := expandPattern(dir + "/" + test.pattern)
+			got, err := view{}.expandPattern(dir + "/" + test.pattern)
 			require.NoError(t, err)
 			for i := range got {
 				got[i] = strings.TrimPrefix(got[i], dir+"/")
@@ -271,7 +271,7 @@ func TestWildcardsAsInGlob(t *testing.T) {
 		})
 	}
 	for _, pattern := range []string{"[[:alpha:]]", "[a"} {
-		_, err := expandPattern(dir + "/" + pattern)
+		_, err := view{}.expandPattern(dir + "/" + pattern)
 		require.Error(t, err, pattern)
 	}
 }

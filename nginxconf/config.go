@@ -14,6 +14,9 @@ type Config struct {
 	Dir string `yaml:"dir"`
 	// Binary is nginx's program, a name to be found in PATH or a path.
 	Binary string `yaml:"binary"`
+	// Container is the running container that nginx is in, by its name; empty means that nginx runs on this host itself. Binary, Conf and
+	// Prefix are then what they are in there, and Dir is mounted at the same path.
+	Container string `yaml:"container"`
 	// Conf is nginx's main configuration file; empty means the one that `nginx -V` names.
 	Conf string `yaml:"conf"`
 	// Prefix is nginx's -p; empty means the one that it was built with.
@@ -100,6 +103,9 @@ func (c Config) Validate() error {
 	host, _, err := net.SplitHostPort(c.Probe)
 	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
 		return fmt.Errorf("nginx.probe: %q must be a loopback address with a port, such as 127.0.0.1:18999", c.Probe)
+	}
+	if err := c.validateContainer(); err != nil {
+		return err
 	}
 	if c.Switch != SwitchReload && c.Switch != SwitchLive {
 		return fmt.Errorf("nginx.switch: %q is neither reload nor live", c.Switch)

@@ -2,6 +2,7 @@ package nginxconf
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -61,7 +62,7 @@ func counted(n int, what string) string {
 
 // Draining tells what nginx still has from before: its old workers, and its connections to the colors. It reads the process table
 // and nothing else, and finds nothing where no rollout was opened yet.
-func (p *Proxy) Draining(colors ...traffic.Color) (Draining, error) {
+func (p *Proxy) Draining(ctx context.Context, colors ...traffic.Color) (Draining, error) {
 	card, err := ReadCard(p.root)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && card.Pid == "" {
 		return Draining{}, nil
@@ -69,7 +70,11 @@ func (p *Proxy) Draining(colors ...traffic.Color) (Draining, error) {
 	if err != nil {
 		return Draining{}, err
 	}
-	master, err := p.procs.master(card.Pid)
+	v, err := p.look(ctx)
+	if err != nil {
+		return Draining{}, err
+	}
+	master, err := p.procs.master(v, card.Pid)
 	if err != nil {
 		return Draining{}, err
 	}

@@ -232,7 +232,7 @@ func TestFinishWaitsForConnections(t *testing.T) {
 	require.ErrorContains(t, err, "nginx has not let go of the old release: 1 connection to blue; waits for ")
 	require.Equal(t, traffic.Busy, traffic.KindOf(err))
 	require.DirExists(t, r.proxy.fence.doneFolder(id))
-	d, err := r.proxy.Draining(traffic.Blue, traffic.Green)
+	d, err := r.proxy.Draining(t.Context(), traffic.Blue, traffic.Green)
 	require.NoError(t, err)
 	require.Equal(t, Draining{Connections: map[traffic.Color]int{traffic.Blue: 1}}, d)
 
@@ -264,11 +264,11 @@ func TestFinishWhenTheGraceIsOver(t *testing.T) {
 
 func TestNothingDrainsBeforeTheFirstRollout(t *testing.T) {
 	r := newRig(t)
-	d, err := r.proxy.Draining(traffic.Blue)
+	d, err := r.proxy.Draining(t.Context(), traffic.Blue)
 	require.NoError(t, err)
 	require.True(t, d.Over())
 	require.NoError(t, r.proxy.Base(t.Context(), traffic.Blue, tags))
-	d, err = r.proxy.Draining(traffic.Blue)
+	d, err = r.proxy.Draining(t.Context(), traffic.Blue)
 	require.NoError(t, err)
 	require.True(t, d.Over())
 }

@@ -20,6 +20,7 @@ type Copy struct {
 	// includes hang on that folder.
 	Main string
 
+	view      view
 	originals map[string]string // by the path of the copy
 	folder    string            // the scratch folder where it was made for this copy, else ""
 }
@@ -32,14 +33,14 @@ type Copy struct {
 // The files named in wanted must be included from below from, else it is a fault that says what to write where.
 // None named means http.conf and server.conf; who has no server of the user's own names http.conf only.
 func (c *Chain) Substitute(from, to, scratch string, wanted ...string) (*Copy, error) {
-	s := substitution{chain: c, from: newFolder(from), to: to, leads: map[*File]bool{}, paths: map[*File]string{}}
+	s := substitution{chain: c, from: newFolder(c.view, from), to: to, leads: map[*File]bool{}, paths: map[*File]string{}}
 	if len(wanted) == 0 {
 		wanted = []string{"http.conf", "server.conf"}
 	}
 	if err := s.demand(wanted); err != nil {
 		return nil, err
 	}
-	copied := &Copy{originals: map[string]string{}}
+	copied := &Copy{view: c.view, originals: map[string]string{}}
 	if err := s.write(copied, scratch); err != nil {
 		return nil, errors.Join(err, copied.Remove())
 	}
@@ -50,12 +51,12 @@ func (c *Chain) Substitute(from, to, scratch string, wanted ...string) (*Copy, e
 func (c *Copy) Remove() error {
 	var failed []error
 	for path := range c.originals {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(c.view.entry(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			failed = append(failed, err)
 		}
 	}
 	if c.folder != "" {
-		if err := os.Remove(c.folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(c.view.entry(c.folder)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			failed = append(failed, err)
 		}
 	}
@@ -106,9 +107,13 @@ func (s *substitution) target(f *File) string {
 
 // write claims a path for each copy, then fills them: they name each other.
 func (s *substitution) write(copied *Copy, scratch string) error {
-	switch err := os.Mkdir(scratch, 0o700); {
+	v := copied.view
+	switch err := os.Mkdir(v.entry(scratch), 0o700); {
 	case err == nil:
 		copied.folder = scratch
+		if err := v.give(v.entry(scratch)); err != nil {
+			return err
+		}
 	case !errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("make the folder for copies of nginx's files: %w", err)
 	}
@@ -121,7 +126,7 @@ func (s *substitution) write(copied *Copy, scratch string) error {
 			app := filepath.Base(filepath.Dir(s.from.path))
 			stem = filepath.Join(filepath.Dir(f.Path), "."+filepath.Base(f.Path)+".cutover-"+app+"-")
 		}
-		path, err := claim(stem)
+		path, err := claim(v, stem)
 		if err != nil {
 			return fmt.Errorf("copy %s: %w", f.Path, err)
 		}
@@ -130,7 +135,7 @@ func (s *substitution) write(copied *Copy, scratch string) error {
 	}
 	copied.Main = s.paths[s.chain.Main]
 	for f, path := range s.paths {
-		if err := os.WriteFile(path, s.rewrite(f), 0o600); err != nil {
+		if err := errors.Join(os.WriteFile(v.entry(path), s.rewrite(f), 0o600), v.give(v.entry(path))); err != nil {
 			return fmt.Errorf("copy %s: %w", f.Path, err)
 		}
 	}
@@ -139,10 +144,10 @@ func (s *substitution) write(copied *Copy, scratch string) error {
 
 // claim makes an empty file named by the stem and the first number that is free. Only its owner may read it: the
 // original may hold what is not for everybody.
-func claim(stem string) (string, error) {
+func claim(v view, stem string) (string, error) {
 	for n := 1; ; n++ {
 		path := stem + strconv.Itoa(n)
-		file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		file, err := os.OpenFile(v.entry(path), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
@@ -233,14 +238,15 @@ func (s *substitution) includesOurs(f *File, name string) bool {
 // folder is a place that users may spell in several ways: through symbolic links above it, with a doubled slash.
 // Its own last part is usually a symbolic link (current), which must not be followed.
 type folder struct {
+	view view
 	path string
 	real string // the folder above it with all symbolic links followed, "" where there is none
 }
 
-func newFolder(path string) folder {
+func newFolder(v view, path string) folder {
 	path = filepath.Clean(path)
-	real, _ := filepath.EvalSymlinks(filepath.Dir(path))
-	return folder{path, real}
+	real, _ := v.real(filepath.Dir(path))
+	return folder{v, path, real}
 }
 
 // holds tells whether the path lies below the folder.
@@ -256,7 +262,7 @@ func (f folder) name(path string) (string, bool) {
 		if filepath.Base(above) != filepath.Base(f.path) {
 			continue
 		}
-		real, err := filepath.EvalSymlinks(filepath.Dir(above))
+		real, err := f.view.real(filepath.Dir(above))
 		if above == f.path || err == nil && real == f.real {
 			return path[len(above)+1:], true
 		}

@@ -165,7 +165,7 @@ func (d descent) reload(ctx context.Context) (traffic.Live, error) {
 	if d.card.Pid == "" {
 		return traffic.Live{}, errors.New("nobody knows nginx's pid file")
 	}
-	master, missing := d.procs.master(d.card.Pid)
+	master, missing := d.procs.master(view{}, d.card.Pid)
 	if missing != nil {
 		return traffic.Live{}, fmt.Errorf("%w: %v", errIdle, missing)
 	}
@@ -328,7 +328,7 @@ func (f Fence) rehearseDescent() error {
 	if err != nil || card.Pid == "" {
 		return err // before the first rollout nobody knows it
 	}
-	if master, err := (processes{"/proc"}).master(card.Pid); err == nil {
+	if master, err := (processes{"/proc"}).master(view{}, card.Pid); err == nil {
 		if err := syscall.Kill(master, 0); err != nil {
 			return fmt.Errorf("rehearse a cutback: tell nginx to reload: %w", err)
 		}

@@ -30,6 +30,13 @@
 // folder is still the fence, and down needs a second road (descent.go): a stable tree that waits in the folder since before the first
 // raise (fixed.go), a reload, and where that is refused the candidate's web containers are stopped.
 //
+// # Where nginx runs in a container
+//
+// With nginx.container its program is run, and its master told to reload, by the engine (Host). Its files are read, copied and tested where
+// nginx sees them, through the root of the container's first process (view.go). What else must hold is looked at before anything is
+// moved (container.go): our folders are the same ones in there, by their inodes; no single file is mounted; the probe's port is published
+// on loopback; and before each raise nginx's own network reaches the candidate. A cutback needs the engine for nothing.
+//
 // # The user's own files
 //
 // They are changed once: Propose finds the servers of the app and what in them has to be changed (edit.go,

@@ -238,5 +238,5 @@ func (c *Chain) With(e Edit) (*Chain, error) {
 	for _, f := range e.Files {
 		edited[f.Path] = f.After
 	}
-	return readChain(c.Main.Path, c.prefix, edited)
+	return readChain(c.view, c.Main.Path, c.prefix, edited)
 }

@@ -83,10 +83,10 @@ func (p *Proxy) prepareFile(w *editing, f FileEdit) error {
 	}
 	one := &editedFile{FileEdit: f}
 	w.files = append(w.files, one)
-	if one.fresh, err = claim(p.aside(f.Path)); err != nil {
+	if one.fresh, err = claim(view{}, p.aside(f.Path)); err != nil {
 		return err
 	}
-	if one.old, err = claim(p.aside(f.Path)); err != nil {
+	if one.old, err = claim(view{}, p.aside(f.Path)); err != nil {
 		return err
 	}
 	if err := writeLike(one.fresh, f.After, info); err != nil {

@@ -18,6 +18,8 @@ type Examination struct {
 	Unreadable error
 	// Findings are what is wrong or doubtful in the user's configuration.
 	Findings []Finding
+	// Enclosed tells what is wrong with the container that nginx runs in.
+	Enclosed error
 	// Tree tells whether there is a generation, Reach whether nginx's workers get to the folder that a cutback renames.
 	Tree, Reach error
 	// Namesake is another app of this nginx whose names would be the same.
@@ -35,7 +37,7 @@ func (e Examination) Sound() bool {
 			return false
 		}
 	}
-	for _, err := range []error{e.Unreadable, e.Tree, e.Reach, e.Namesake, e.Running, e.Refused, e.Stranger} {
+	for _, err := range []error{e.Unreadable, e.Enclosed, e.Tree, e.Reach, e.Namesake, e.Running, e.Refused, e.Stranger} {
 		if err != nil {
 			return false
 		}
@@ -59,8 +61,8 @@ func (p *Proxy) Examine(ctx context.Context) Examination {
 
 // surroundings looks at what is not in nginx's configuration: folders, the master, the probe's port.
 func (p *Proxy) surroundings(ctx context.Context, i instance) Examination {
-	e := Examination{Namesake: p.namesake(), Stranger: p.probe.free(ctx)}
-	_, e.Running = p.procs.master(i.chain.PidFile(i.build))
+	e := Examination{Namesake: p.namesake(), Stranger: p.probe.free(ctx), Enclosed: p.enclosed(i)}
+	_, e.Running = p.procs.master(i.view, i.chain.PidFile(i.build))
 	if _, err := p.trees.current(); err != nil {
 		e.Tree = &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("%s has no generation yet: %w", p.root, err), Hint: "`cutover init` writes the first one."}
 		return e

@@ -13,7 +13,7 @@ func isPattern(path string) bool { return strings.ContainsAny(path, "*?[") }
 
 // expandPattern lists what glob(3) finds for an absolute pattern, sorted by bytes over the whole paths. Unlike Go's own
 // Glob it sorts across folders, knows [!x], and lets no wildcard match a leading dot.
-func expandPattern(pattern string) ([]string, error) {
+func (v view) expandPattern(pattern string) ([]string, error) {
 	if strings.Contains(pattern, "[:") || strings.Contains(pattern, "[.") || strings.Contains(pattern, "[=") {
 		return nil, fmt.Errorf("classes such as [:alpha:] are not understood here")
 	}
@@ -21,7 +21,7 @@ func expandPattern(pattern string) ([]string, error) {
 	for part := range strings.SplitSeq(strings.TrimPrefix(pattern, "/"), "/") {
 		var next []string
 		for _, folder := range found {
-			names, err := matches(folder, part)
+			names, err := v.matches(folder, part)
 			if err != nil {
 				return nil, err
 			}
@@ -36,10 +36,10 @@ func expandPattern(pattern string) ([]string, error) {
 }
 
 // matches lists the names in the folder that one part of a pattern means. A folder that cannot be listed has none, as in glob(3).
-func matches(folder, part string) ([]string, error) {
+func (v view) matches(folder, part string) ([]string, error) {
 	if !isPattern(part) {
 		name := strings.ReplaceAll(part, `\`, "")
-		if _, err := os.Lstat(folder + "/" + name); err != nil {
+		if _, err := os.Lstat(v.entry(folder + "/" + name)); err != nil {
 			return nil, nil
 		}
 		return []string{name}, nil
@@ -48,7 +48,11 @@ func matches(folder, part string) ([]string, error) {
 	if _, err := filepath.Match(part, ""); err != nil {
 		return nil, fmt.Errorf("pattern %q: %w", part, err)
 	}
-	entries, _ := os.ReadDir(folder + "/")
+	real, err := v.real(folder + "/")
+	if err != nil {
+		return nil, nil
+	}
+	entries, _ := os.ReadDir(v.root + real)
 	var names []string
 	for _, e := range entries {
 		hidden := strings.HasPrefix(e.Name(), ".") && !strings.HasPrefix(part, ".")

@@ -2,6 +2,7 @@ package nginxconf
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -20,7 +21,10 @@ func (p *Proxy) serverLines(i instance) []string {
 		return nil
 	}
 	l := newLint(i.chain, p.site())
-	lines := l.restatedLogs()
+	lines := l.restated("access_log")
+	if l.cookie() != "" {
+		lines = append(lines, l.restated("add_header")...)
+	}
 	if i.build.keepsIdle(p.options.Config) && len(l.idleTimes()) == 0 {
 		lines = append(lines, idleTime+" 5s; # so a reload closes no connection that a user is about to use")
 	}
@@ -68,49 +72,48 @@ func (l *lint) doubled(server *Directive) {
 	}
 }
 
-// restatedLogs gives the access_log lines of the user's http { }, ready to be written again. nginx inherits them only where a
-// server has none of its own, so the one in server.conf would silence them: what stands in http { } is restated beside it.
+// restated gives the lines of that name in the user's http { }, ready to be written again. nginx inherits them only where a server has
+// none of its own, so that the one in server.conf would silence them: what stands in http { } is restated beside it.
 //
-// A server that includes us and has logs of its own never inherited them. Where there is one, nothing is restated, since
+// A server that includes us and has such lines of its own never inherited them. Where there is one, nothing is restated, since
 // server.conf is the same for all servers; Findings warns of the others.
-func (l *lint) restatedLogs() []string {
-	own, _ := l.inheriting()
-	if len(own) > 0 {
+func (l *lint) restated(name string) []string {
+	if own, _ := l.inheriting(name); len(own) > 0 {
 		return nil
 	}
 	var lines []string
-	for _, d := range l.httpLogs() {
+	for _, d := range l.ofHTTP(name) {
 		args := make([]string, 0, len(d.Args))
 		for _, a := range d.Args {
 			args = append(args, quote(a))
 		}
-		lines = append(lines, "access_log "+strings.Join(args, " ")+";")
+		lines = append(lines, name+" "+strings.Join(args, " ")+";")
 	}
 	return lines
 }
 
-// httpLogs lists the user's access_log lines directly in http { }; access_log off, alone, is none.
-func (l *lint) httpLogs() []*Directive {
-	var logs []*Directive
+// ofHTTP lists the user's lines of that name directly in http { }; access_log off, alone, is none.
+func (l *lint) ofHTTP(name string) []*Directive {
+	var lines []*Directive
 	for _, block := range l.blocks.http {
 		for d := range flat(block.Block) {
-			if d.is("access_log") && d.arg(0) != "off" && !l.rendered(d.File) {
-				logs = append(logs, d)
+			if d.is(name) && !(name == "access_log" && d.arg(0) == "off") && !l.rendered(d.File) {
+				lines = append(lines, d)
 			}
 		}
 	}
-	return logs
+	return lines
 }
 
-// inheriting parts the servers that include us into those with logs of their own and those that inherit http's.
-func (l *lint) inheriting() (own, inherit []*Directive) {
+// inheriting parts the servers that include us into those with lines of that name of their own and those that inherit http's.
+func (l *lint) inheriting(name string) (own, inherit []*Directive) {
 	for _, server := range l.blocks.servers {
 		if len(l.joined(server)) == 0 {
 			continue
 		}
 		has := false
-		for _, d := range l.logs(server) {
-			has = has || !l.rendered(d.File)
+		for d := range flat(server.Block) {
+			has = has || d.is(name) && !l.rendered(d.File)
 		}
 		if has {
 			own = append(own, server)
@@ -121,15 +124,21 @@ func (l *lint) inheriting() (own, inherit []*Directive) {
 	return own, inherit
 }
 
-// silenced warns of servers whose inherited logs cannot be restated, because another server of the app has its own.
+// silenced warns of servers whose inherited lines cannot be restated, because another server of the app has its own.
 func (l *lint) silenced() {
-	own, inherit := l.inheriting()
-	logs := l.httpLogs()
-	if len(own) == 0 || len(logs) == 0 {
+	l.lacking("access_log", "this server's requests no longer reach the access_log of http { }")
+	if l.cookie() != "" {
+		l.lacking("add_header", "this server's answers no longer have the add_header of http { }")
+	}
+}
+
+func (l *lint) lacking(name, what string) {
+	own, inherit := l.inheriting(name)
+	lines := l.ofHTTP(name)
+	if len(own) == 0 || len(lines) == 0 {
 		return
 	}
 	for _, server := range inherit {
-		l.report(Warn, server, "this server's requests no longer reach the access_log of http { } ("+places(logs)+"): another server of the app has its own",
-			"Write that access_log into this server too.")
+		l.report(Warn, server, fmt.Sprintf("%s (%s): another server of the app has its own", what, places(lines)), "Write that "+name+" into this server too.")
 	}
 }

@@ -15,17 +15,21 @@ type Site struct {
 	App string
 	// Root is the app's folder, …/<app>; nginx is led to what lies in its current.
 	Root string
-	// Probe is the address of the app's probe, host:port.
-	Probe string
-	// Variables are the names that a proxy_pass may give, one for each route, without the dollar sign.
+	// Config is the section nginx of cutover.yaml.
+	Config Config
+	// Variables are the names that a proxy_pass may give, one for each route, without the dollar sign: those of variables, or, with
+	// nginx.pass: name, of upstreams.
 	Variables []string
-	// Fixed tells that a proxy_pass gives them as they are, instead of the variables of these names.
-	Fixed bool
+	// Web are the services behind them.
+	Web []Upstream
 	// AccessLog is the file that the verdict reads.
 	AccessLog string
 	// OwnsServers tells that cutover renders the servers itself: then the user's only line is that of http.conf.
 	OwnsServers bool
 }
+
+// fixed tells that locations name upstreams instead of variables.
+func (s Site) fixed() bool { return s.Config.Pass == PassName }
 
 // Severity tells what a finding means for a rollout.
 type Severity string
@@ -34,6 +38,7 @@ type Severity string
 const (
 	Refuse Severity = "refuse" // no rollout: it could not be split, watched or taken back
 	Warn   Severity = "warn"   // it works, but not in every case
+	Note   Severity = "note"   // it works, and could do better
 )
 
 // Finding is one thing in the user's configuration that is not as cutover needs it.
@@ -51,10 +56,12 @@ func (c *Chain) Findings(s Site) []Finding {
 	l.placement()
 	l.names()
 	l.passes()
+	l.copies()
 	for _, server := range l.blocks.servers {
 		l.listens(server)
 		l.server(server)
 	}
+	l.renderedSites()
 	l.silenced()
 	l.surroundings()
 	return l.found
@@ -78,12 +85,15 @@ type lint struct {
 func newLint(c *Chain, s Site) *lint {
 	root := filepath.Clean(s.Root)
 	apps := filepath.Dir(root)
-	real, _ := filepath.EvalSymlinks(apps)
-	l := &lint{chain: c, site: s, current: newFolder(root + "/current"), apps: apps, realApps: real,
+	real, _ := c.view.real(apps)
+	l := &lint{chain: c, site: s, current: newFolder(c.view, root+"/current"), apps: apps, realApps: real,
 		variables: map[string]bool{}, foreign: map[string]bool{}}
 	l.blocks = outline(c, l.rendered)
 	for _, name := range s.Variables {
 		l.variables[name] = true
+		if !s.fixed() && len(s.Config.Assets) > 0 {
+			l.variables[name+kindAssets] = true
+		}
 	}
 	for d := range c.all() {
 		if app := l.made(d.File); app != "" && app != filepath.Base(root) {
@@ -101,6 +111,11 @@ func newLint(c *Chain, s Site) *lint {
 // all lists the directives of the chain in nginx's order, each with the blocks around it, outermost first.
 func (c *Chain) all() iter.Seq2[*Directive, []*Directive] {
 	return func(yield func(*Directive, []*Directive) bool) { everything(c.Main.Directives, nil, yield) }
+}
+
+// below lists what stands in a block, at whatever depth.
+func below(block *Directive) iter.Seq2[*Directive, []*Directive] {
+	return func(yield func(*Directive, []*Directive) bool) { everything(block.Block, nil, yield) }
 }
 
 func everything(list, around []*Directive, yield func(*Directive, []*Directive) bool) bool {
@@ -127,7 +142,7 @@ func (l *lint) made(path string) (app string) {
 		if filepath.Dir(root) == l.apps {
 			return filepath.Base(root)
 		}
-		if real, err := filepath.EvalSymlinks(root); err == nil && filepath.Dir(real) == l.realApps {
+		if real, err := l.chain.view.real(root); err == nil && filepath.Dir(real) == l.realApps {
 			return filepath.Base(real)
 		}
 	}
@@ -240,7 +255,7 @@ func named(value string) []string {
 
 // leads tells whether a value names one of our pools.
 func (l *lint) leads(value string) bool {
-	return l.site.Fixed && slices.Contains(l.site.Variables, group(value)) ||
+	return l.site.fixed() && slices.Contains(l.site.Variables, group(value)) ||
 		slices.ContainsFunc(named(value), func(name string) bool { return l.variables[name] })
 }
 
@@ -255,7 +270,7 @@ func group(value string) string {
 
 // target is a route's name as a proxy_pass gives it.
 func (l *lint) target(name string) string {
-	if l.site.Fixed {
+	if l.site.fixed() {
 		return name
 	}
 	return "$" + name
@@ -283,13 +298,13 @@ func (l *lint) passes() {
 		}
 		split = split || l.leads(d.arg(0))
 		l.otherWay(d)
-		names := named(d.arg(0))
-		if l.site.Fixed {
-			names = append(names, group(d.arg(0)))
-		}
-		for _, name := range names {
+		for _, name := range append(named(d.arg(0)), group(d.arg(0))) {
 			if strings.HasPrefix(name, l.prefix()) && !l.variables[name] && !l.foreign[name] {
-				l.report(Refuse, d, fmt.Sprintf("%s names %s, which is no route of %s", d.Name, l.target(name), l.site.App), "The routes are "+routes+".")
+				written := name
+				if !strings.HasPrefix(group(d.arg(0)), name) {
+					written = "$" + name
+				}
+				l.report(Refuse, d, fmt.Sprintf("%s names %s, which is no route of %s", d.Name, written, l.site.App), "The routes are "+routes+".")
 			}
 		}
 	}
@@ -303,7 +318,7 @@ func (l *lint) passes() {
 func (l *lint) otherWay(d *Directive) {
 	given := group(d.arg(0))
 	name, variable := strings.Trim(strings.TrimPrefix(given, "$"), "{}"), strings.HasPrefix(given, "$")
-	if variable != l.site.Fixed || !slices.Contains(l.site.Variables, name) {
+	if variable != l.site.fixed() || !slices.Contains(l.site.Variables, name) {
 		return
 	}
 	is, other := PassVariable, PassName
@@ -316,17 +331,17 @@ func (l *lint) otherWay(d *Directive) {
 
 // listens warns of a server of the user's on the probe's address.
 func (l *lint) listens(server *Directive) {
-	host, port, err := net.SplitHostPort(l.site.Probe)
+	host, port, err := net.SplitHostPort(l.site.Config.Probe)
 	if err != nil {
 		return
 	}
-	same := []string{l.site.Probe, port, "*:" + port, "0.0.0.0:" + port}
+	same := []string{l.site.Config.Probe, port, "*:" + port, "0.0.0.0:" + port}
 	if host == "127.0.0.1" {
 		same = append(same, "localhost:"+port)
 	}
 	for d := range flat(server.Block) {
 		if d.is("listen") && slices.Contains(same, d.arg(0)) {
-			l.report(Warn, d, "this server listens on the probe's address "+l.site.Probe, "Set nginx.probe to a port that nothing else uses, or move this server.")
+			l.report(Warn, d, "this server listens on the probe's address "+l.site.Config.Probe, "Set nginx.probe to a port that nothing else uses, or move this server.")
 		}
 	}
 }
@@ -341,10 +356,8 @@ func (l *lint) surroundings() {
 		switch {
 		case d.is("worker_shutdown_timeout") && len(around) == 0:
 			endless = false
-		case d.is("disable_symlinks") && d.arg(0) != "off":
-			l.report(Warn, d, "disable_symlinks may hide a rollout's folder from nginx's workers", "Remove it, or set it in the locations that serve files.")
-		case strings.HasSuffix(d.Name, "_next_upstream") && slices.Contains(d.Args, "off") && l.concerns(around):
-			l.report(Warn, d, d.Name+" off: a request that the candidate does not answer is lost instead of going to stable", "Remove it.")
+		case d.is("disable_symlinks") && d.arg(0) != "off" && l.concerns(around):
+			l.symlinks(d)
 		}
 	}
 	if endless {
@@ -353,12 +366,25 @@ func (l *lint) surroundings() {
 	}
 }
 
-// concerns tells whether a directive within these blocks is in effect for our requests: in http itself, or in a server of ours.
-func (l *lint) concerns(around []*Directive) bool {
-	for _, block := range around {
-		if block.is("server") {
-			return len(l.joined(block)) > 0
-		}
+// symlinks finds what may hide our folders: they are asked for before nginx knows the location, so one in a location hides none.
+func (l *lint) symlinks(d *Directive) {
+	const remedy = "Remove it, or set it in the locations that serve files."
+	switch {
+	case l.site.fixed():
+	case l.site.Config.Switch == SwitchLive && d.arg(0) == "on":
+		l.report(Refuse, d, "disable_symlinks hides the links by which nginx.switch: live gives the candidate its share", remedy)
+	default:
+		l.report(Warn, d, "disable_symlinks may hide a rollout's folder from nginx's workers", remedy)
 	}
-	return len(around) == 1 && around[0].is("http")
+}
+
+// concerns tells whether a directive that stands directly in these blocks is in effect in our server.conf.
+func (l *lint) concerns(around []*Directive) bool {
+	switch len(around) {
+	case 1:
+		return around[0].is("http")
+	case 2:
+		return around[1].is("server") && len(l.joined(around[1])) > 0
+	}
+	return false
 }

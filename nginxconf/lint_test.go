@@ -60,7 +60,9 @@ server { listen 127.0.0.1:23020; server_name cutover-shop-api; return 204; }
 }
 
 func shopSite(root string) Site {
-	return Site{App: "shop", Root: root + "/cutover/shop", Probe: "127.0.0.1:23020", Variables: []string{"cutover_shop_web"},
+	config := DefaultConfig()
+	config.Probe = "127.0.0.1:23020"
+	return Site{App: "shop", Root: root + "/cutover/shop", Config: config, Variables: []string{"cutover_shop_web"},
 		AccessLog: "/var/log/nginx/cutover-shop.log"}
 }
 
@@ -90,7 +92,7 @@ func TestFindingsOfFixedNames(t *testing.T) {
 			c, err := ReadChain(tr.main(), tr.root)
 			require.NoError(t, err)
 			site := shopSite(tr.root)
-			site.Fixed = true
+			site.Config.Pass = PassName
 			var got []string
 			for _, f := range c.Findings(site) {
 				require.NotEmpty(t, f.Remedy)

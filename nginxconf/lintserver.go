@@ -22,19 +22,14 @@ func (l *lint) server(server *Directive) {
 	includes := l.joined(server)
 	if len(includes) == 0 {
 		if l.passesWithin(server) {
-			then := "stable answers all of them, unseen"
-			if l.site.Fixed {
-				then = "they are split, and nobody sees how it goes"
-			}
-			l.report(Warn, server, "this server passes requests to "+l.site.App+" and does not include server.conf: "+then,
-				"Write `include "+filepath.Join(l.current.path, "server.conf")+";` as its first line.")
+			l.unjoined(server)
 		}
 		return
 	}
 	for _, again := range includes[1:] {
 		l.report(Refuse, again, "server.conf is included twice in one server", "Remove this one: nginx refuses its directives a second time.")
 	}
-	if !l.site.Fixed {
+	if !l.site.fixed() {
 		l.first(server)
 	}
 	l.doubled(server)
@@ -51,22 +46,47 @@ func (l *lint) server(server *Directive) {
 				"Remove it, or set it in the locations that are not passed to "+l.site.App+".")
 		}
 	}
-	l.locations(server, location{})
+	l.locations([]*Directive{l.http(), server}, nil)
+	l.browser(server)
 }
 
-// first warns where something stands before our include: a return, a rewrite or an if there ends the server's rewriting
-// before the pool is chosen, and then stable answers.
+// unjoined tells of a server that passes requests to us without server.conf.
+func (l *lint) unjoined(server *Directive) {
+	severity, then := Warn, "stable answers all of them, unseen"
+	switch {
+	case l.site.fixed():
+		then = "they are split, and nobody sees how it goes"
+	case l.site.Config.Switch == SwitchLive:
+		severity, then = Refuse, "blue answers them, whichever color is stable"
+	}
+	l.report(severity, server, "this server passes requests to "+l.site.App+" and does not include server.conf: "+then,
+		"Write `include "+filepath.Join(l.current.path, "server.conf")+";` as its first line.")
+}
+
+// first finds a return, a rewrite or an if before our include: it may end the server's rewriting before the pool is chosen, and then
+// stable answers, or, in live mode, whichever color answers who asks nobody.
 func (l *lint) first(server *Directive) {
 	for d := range flat(server.Block) {
-		if l.ours(d) == "server.conf" {
+		switch {
+		case l.ours(d) == "server.conf":
 			return
-		}
-		if !d.is("include") {
-			l.report(Warn, l.joined(server)[0], "server.conf is not the first line of its server: requests that a rewrite before it ends go to stable",
+		case d.is("set") && l.leads(d.arg(1)):
+			l.report(Warn, d, "set "+d.arg(0)+" takes the pool before server.conf has chosen one", "Move it below the include.")
+		case d.is("return", "rewrite", "if", "break"):
+			severity, then := Warn, "stable"
+			if l.site.Config.Switch == SwitchLive && rewrites(d) {
+				severity, then = Refuse, "blue, whichever color is stable"
+			}
+			l.report(severity, l.joined(server)[0], "server.conf is not the first line of its server: requests that a rewrite before it ends go to "+then,
 				"Move the include above "+places([]*Directive{d})+".")
 			return
 		}
 	}
+}
+
+// rewrites tells whether a directive ends the server's rewriting and lets the request go on.
+func rewrites(d *Directive) bool {
+	return d.is("rewrite", "break") || slices.ContainsFunc(d.Block, rewrites)
 }
 
 // passesWithin tells whether the user passes anything in the block to us.
@@ -79,46 +99,29 @@ func (l *lint) passesWithin(block *Directive) bool {
 	return false
 }
 
-// location is what a block hands down to the blocks in it.
-type location struct {
-	// hides is the access_log in effect that keeps ours from being written; nil while ours is.
-	hides *Directive
-	// passes tells that requests are passed to us. It holds for if and limit_except, never for a location within.
-	passes bool
-}
-
-// locations finds, in a block and the blocks in it, requests to us that our log would not see: nginx inherits logs only
-// where a block has none of its own.
+// locations visits each block below the innermost of these, whose requests pass hands to a pool, and whose are passed to us. A pass
+// holds for the if and limit_except within its location, never for a location within.
 //
 // A location's own open_file_cache is no finding: the rollout's folder is looked up before nginx knows the location.
-func (l *lint) locations(block *Directive, outer location) {
-	for d := range flat(block.Block) {
+func (l *lint) locations(around []*Directive, pass *Directive) {
+	for d := range flat(around[len(around)-1].Block) {
 		if !d.is("location", "if", "limit_except") {
 			continue
 		}
-		inner := location{hides: outer.hides, passes: outer.passes && !d.is("location")}
-		if logs := l.logs(d); len(logs) > 0 {
-			inner.hides = l.hiding(logs)
+		inner := passing{lint: l, around: append(slices.Clip(around), d), pass: pass}
+		if d.is("location") {
+			inner.pass = nil
 		}
 		for child := range flat(d.Block) {
-			inner.passes = inner.passes || isPass(child) && l.leads(child.arg(0))
+			if isPass(child) {
+				inner.pass = child
+			}
 		}
-		if inner.passes && inner.hides != nil {
-			l.report(Refuse, inner.hides, "requests to "+l.site.App+" would not be seen: this access_log takes the place of "+l.site.AccessLog+" here",
-				"Move it to server { }, beside the include, where nginx writes both.")
+		if inner.pass != nil && l.leads(inner.pass.arg(0)) {
+			inner.check()
 		}
-		l.locations(d, inner)
+		l.locations(inner.around, inner.pass)
 	}
-}
-
-func (l *lint) logs(block *Directive) []*Directive {
-	var logs []*Directive
-	for d := range flat(block.Block) {
-		if d.is("access_log") {
-			logs = append(logs, d)
-		}
-	}
-	return logs
 }
 
 // hiding is the line that keeps ours from being written where a block has these logs: off silences them all.

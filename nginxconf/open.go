@@ -74,6 +74,9 @@ func (p *Proxy) firstTree(ctx context.Context, s traffic.Split) error {
 		return err
 	}
 	readable := err == nil
+	if err := p.enclosed(i); err != nil {
+		return err
+	}
 	if p.live() {
 		if err := p.fence.setStable(s.Stable); err != nil {
 			return err
@@ -89,10 +92,13 @@ func (p *Proxy) firstTree(ctx context.Context, s traffic.Split) error {
 	if err := p.stage(s, gen, p.serverLines(i)); err != nil {
 		return err
 	}
+	tested := false
 	if readable {
-		if err := p.test(ctx, i, gen); traffic.KindOf(err) != traffic.Preflight && err != nil {
+		err := p.test(ctx, i, gen)
+		if traffic.KindOf(err) != traffic.Preflight && err != nil {
 			return errors.Join(err, p.trees.drop(gen))
 		}
+		tested = err == nil
 	}
 	link := filepath.Join(p.root, fmt.Sprintf("current.%d", gen))
 	if err := errors.Join(p.writeCard(s, func(*Card) {}), p.trees.prepare(link, gen)); err != nil {
@@ -100,6 +106,9 @@ func (p *Proxy) firstTree(ctx context.Context, s traffic.Split) error {
 	}
 	if err := p.trees.swap(link); err != nil {
 		return fmt.Errorf("make generation %d current: %w", gen, err)
+	}
+	if tested {
+		return p.tell(ctx, i, gen, s)
 	}
 	return p.load(ctx, gen, s)
 }
@@ -120,7 +129,13 @@ func (p *Proxy) load(ctx context.Context, gen traffic.Generation, s traffic.Spli
 	if err != nil {
 		return fmt.Errorf("generation %d is in place: %w", gen, err)
 	}
-	if i.master, err = p.procs.master(i.chain.PidFile(i.build)); err != nil {
+	return p.tell(ctx, i, gen, s)
+}
+
+// tell has a running nginx serve the current generation, which was tested.
+func (p *Proxy) tell(ctx context.Context, i instance, gen traffic.Generation, s traffic.Split) error {
+	var err error
+	if i.master, err = p.procs.master(i.view, i.chain.PidFile(i.build)); err != nil {
 		return nil // not running: it starts with this tree
 	}
 	if err := p.probe.free(ctx); err != nil {

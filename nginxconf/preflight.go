@@ -33,7 +33,7 @@ func (p *Proxy) Preflight(ctx context.Context) error {
 		}
 	}
 	around := p.surroundings(ctx, i)
-	for _, err := range []error{around.Tree, around.Reach, around.Namesake, around.Running, around.Stranger} {
+	for _, err := range []error{around.Enclosed, around.Tree, around.Reach, around.Namesake, around.Running, around.Stranger} {
 		if err != nil {
 			found = append(found, err)
 		}
@@ -65,13 +65,16 @@ func (p *Proxy) findings(i instance) []Finding { return i.chain.Findings(p.site(
 
 // site is what the user's configuration must hold for this app.
 func (p *Proxy) site() Site {
-	return Site{App: p.options.App, Root: p.root, Probe: p.options.Config.Probe, AccessLog: p.options.AccessLog,
-		OwnsServers: len(p.options.Routes) > 0, Variables: p.Variables(), Fixed: p.fixed()}
+	return Site{App: p.options.App, Root: p.root, Config: p.options.Config, AccessLog: p.options.AccessLog,
+		OwnsServers: len(p.options.Routes) > 0, Variables: p.Variables(), Web: p.options.Web}
 }
 
 // workerUser is whom the workers run as: the one that the configuration names, where the master is root, else our own.
 func (p *Proxy) workerUser(i instance) string {
-	master, err := p.procs.master(i.chain.PidFile(i.build))
+	if i.view.inside() {
+		return "" // users are the container's own; the first raise proves it by a request
+	}
+	master, err := p.procs.master(i.view, i.chain.PidFile(i.build))
 	if err == nil && p.procs.owner(master) != 0 || err != nil && os.Geteuid() != 0 {
 		return ""
 	}

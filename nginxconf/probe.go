@@ -51,8 +51,10 @@ func probeHost(app string) string { return "cutover-" + app }
 // hold an old worker, and would be answered by it.
 type probe struct {
 	root, address, app, host string
-	client                   *http.Client
-	now                      func() time.Time
+	// published tells that the address leads into a container: there the engine takes connections, whether nginx does or not.
+	published bool
+	client    *http.Client
+	now       func() time.Time
 }
 
 // askTimeout bounds one question. nginx answers from memory; only a stranger, or a stopped nginx, needs longer.
@@ -185,7 +187,7 @@ func (p probe) free(ctx context.Context) error {
 	for range 3 { // one answer may be lost while nginx reloads
 		_, err := p.ask(ctx)
 		var other *otherAppError
-		if err == nil || errors.As(err, &other) || errors.Is(err, syscall.ECONNREFUSED) {
+		if err == nil || errors.As(err, &other) || errors.Is(err, syscall.ECONNREFUSED) || p.published && !isStranger(err) && ctx.Err() == nil {
 			return nil
 		}
 		if ctx.Err() != nil {

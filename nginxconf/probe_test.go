@@ -131,7 +131,7 @@ func TestPidFileOfSomebodyElse(t *testing.T) {
 	procs := processes{"/proc"}
 	for name, text := range map[string]string{"ours": strconv.Itoa(os.Getpid()), "none": "999999999", "no number": "x", "empty": "", "a group": "-1"} {
 		require.NoError(t, os.WriteFile(path, []byte(text+"\n"), 0o644))
-		_, err := procs.master(path)
+		_, err := procs.master(view{}, path)
 		require.Equal(t, traffic.Preflight, traffic.KindOf(err), name)
 	}
 }

@@ -44,7 +44,9 @@ type Options struct {
 	// Projects are the Compose projects of the colors, for back.json; empty where somebody else runs the stacks.
 	Projects map[traffic.Color]string
 	Host     Host
-	Now      func() time.Time
+	// Container tells about the container that nginx runs in, where Config.Container names one; Host then works in that.
+	Container func(context.Context) (Container, error)
+	Now       func() time.Time
 	// Say tells people what else was done than they asked for; nil tells nobody.
 	Say func(line string)
 }
@@ -85,6 +87,9 @@ func (o Options) Validate() error {
 		for _, c := range []traffic.Color{traffic.Blue, traffic.Green} {
 			if _, err := netip.ParseAddrPort(u.address(c)); err != nil {
 				return fmt.Errorf("stacks.web: %s of %s: %q is not an IP address with a port number", c, u.Route, u.address(c))
+			}
+			if err := o.reachable(u, c); err != nil {
+				return err
 			}
 		}
 	}
@@ -133,11 +138,13 @@ const (
 // New makes the Proxy of one app; it touches nothing. What is wrong with the options is said by the first call.
 func New(o Options) *Proxy {
 	root := filepath.Join(o.Config.Dir, o.App)
-	return &Proxy{
+	p := &Proxy{
 		options: o, root: root, trees: generations{root}, fence: Fence{root},
 		probe: newProbe(root, o.Config.Probe, o.App, o.Now), procs: processes{"/proc"},
 		patience: reloadPatience, cutPatience: cutPatience,
 	}
+	p.probe.published = o.Config.Container != ""
+	return p
 }
 
 // lock takes the lock of this nginx: two apps in one nginx must not test and reload at the same time.
@@ -162,6 +169,7 @@ func (p *Proxy) lock(ctx context.Context) (unlock func(), err error) {
 
 // instance is the nginx of this host: what was built, what it is configured with, and its master when it runs.
 type instance struct {
+	view  view
 	build Build
 	chain *Chain
 	// master is the process id of the running master. Invariant: zero only right after a failed look-up.
@@ -170,6 +178,10 @@ type instance struct {
 
 // configured reads nginx's own idea of itself and its configuration.
 func (p *Proxy) configured(ctx context.Context) (instance, error) {
+	v, err := p.look(ctx)
+	if err != nil {
+		return instance{}, err
+	}
 	build, err := ReadBuild(ctx, p.options.Host, p.options.Config.Binary)
 	if err != nil {
 		return instance{}, err
@@ -181,8 +193,8 @@ func (p *Proxy) configured(ctx context.Context) (instance, error) {
 	if prefix == "" {
 		prefix = build.Prefix
 	}
-	chain, err := ReadChain(conf, prefix)
-	return instance{build: build, chain: chain}, err
+	chain, err := readChain(v, conf, prefix, nil)
+	return instance{view: v, build: build, chain: chain}, err
 }
 
 // running is configured, with the master that can be told to reload.
@@ -191,7 +203,7 @@ func (p *Proxy) running(ctx context.Context) (instance, error) {
 	if err != nil {
 		return instance{}, err
 	}
-	i.master, err = p.procs.master(i.chain.PidFile(i.build))
+	i.master, err = p.procs.master(i.view, i.chain.PidFile(i.build))
 	return i, err
 }
 

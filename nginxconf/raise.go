@@ -43,6 +43,11 @@ func (p *Proxy) Raise(ctx context.Context, s traffic.Split) (traffic.Live, error
 	if err := errors.Join(p.raisable(s.Rollout), p.samePassIn(s.Rollout)); err != nil {
 		return traffic.Live{}, err
 	}
+	if s.Weight > 0 {
+		if err := p.Reaches(ctx, s.Candidate()); err != nil {
+			return traffic.Live{}, p.unlessCut(s.Rollout, err)
+		}
+	}
 	if p.live() {
 		return p.raiseLive(ctx, s)
 	}

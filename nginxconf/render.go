@@ -173,7 +173,7 @@ func (p *Proxy) view(s traffic.Split, gen traffic.Generation) (siteView, error) 
 	}
 	v := siteView{
 		About: string(about), App: p.options.App, Name: RouteName(p.options.App), Env: p.options.Env,
-		Probe: p.options.Config.Probe, ProbeHost: probeHost(p.options.App), Generation: gen,
+		Probe: p.options.Config.probeListen(), ProbeHost: probeHost(p.options.App), Generation: gen,
 		Stable: s.Stable, Weight: s.Weight, Releases: s.Releases,
 		Sites: p.blocks(), ServerConf: filepath.Join(p.trees.folder(gen), "server.conf"), AccessLog: p.options.AccessLog,
 		Fixed: p.fixed(),

@@ -66,17 +66,24 @@ func (p processes) read(pid int) (process, error) {
 }
 
 // master reads the pid file and makes sure that the process is nginx's: a number that was left over may be anybody's.
-func (p processes) master(pidFile string) (int, error) {
+func (p processes) master(v view, pidFile string) (int, error) {
 	notRunning := func(err error) (int, error) {
 		return 0, &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("nginx is not running: %w", err), Hint: "Start nginx, then try again."}
 	}
-	text, err := os.ReadFile(pidFile)
+	real, err := v.real(pidFile)
+	if err != nil {
+		return notRunning(fmt.Errorf("open %s: %w", pidFile, cause(err)))
+	}
+	text, err := os.ReadFile(v.root + real)
 	if err != nil {
 		return notRunning(err)
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil || pid < 1 {
 		return notRunning(fmt.Errorf("%s holds no process id", pidFile))
+	}
+	if pid, err = p.outside(v, pid); err != nil {
+		return notRunning(fmt.Errorf("%s: %w", pidFile, err))
 	}
 	if err := syscall.Kill(pid, 0); errors.Is(err, syscall.ESRCH) {
 		return notRunning(fmt.Errorf("process %d of %s is gone", pid, pidFile))

@@ -136,6 +136,11 @@ type service struct {
 	Image      string `json:"image"`
 	PullPolicy string `json:"pull_policy"`
 	Ports      []port `json:"ports"`
+	// Networks are those that it joins; nil where it has no wishes for one.
+	Networks map[string]*struct {
+		IPv4 string `json:"ipv4_address"`
+		IPv6 string `json:"ipv6_address"`
+	} `json:"networks"`
 }
 
 // port is one published port; without Published the engine takes any free one, without HostIP it is open to everybody.

@@ -86,6 +86,8 @@ type box struct {
 	Image, ImageID string
 	// Published holds each TCP address of the host that leads into it, as host:port.
 	Published []string
+	// Addresses are its own in the engine's networks.
+	Addresses []string
 	tty       bool
 	// grace is how long the engine waits for it to stop.
 	grace time.Duration
@@ -169,7 +171,16 @@ func unpack(a container.InspectResponse) box {
 			}
 		}
 	}
+	for _, network := range a.NetworkSettings.Networks {
+		b.Addresses = append(b.Addresses, network.IPAddress, network.GlobalIPv6Address)
+	}
 	return b
+}
+
+// answersAt tells that what answers at the address is the container: it publishes it, or has it in a network.
+func (b box) answersAt(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	return slices.Contains(b.Published, address) || slices.Contains(b.Addresses, host)
 }
 
 // image gives the id of a local image, and "" where there is none.

@@ -96,10 +96,15 @@ func (c *Compose) known(s stack, m model) error {
 }
 
 // publishes wants exactly the address that nginx knows, and nothing of the service open to the world: who can reach it directly
-// passes nginx by. Layered files join their ports, so that without !override the port of the development file is there too.
+// passes nginx by. Layered files join their ports, so that without !override the port of the development file is there too. For an
+// nginx in a container the address may be a fixed one in a network that both are on.
 func publishes(s stack, w Web, sv service) error {
 	address := w.Address(s.color)
+	host, _, _ := net.SplitHostPort(address)
 	found := false
+	for _, wish := range sv.Networks {
+		found = found || wish != nil && (wish.IPv4 == host || wish.IPv6 == host)
+	}
 	for _, p := range sv.Ports {
 		ip := net.ParseIP(p.HostIP)
 		switch {

@@ -123,7 +123,7 @@ func (w *watch) web(ctx context.Context) error {
 		for _, b := range boxes {
 			published = append(published, b.Published...)
 		}
-		if !slices.Contains(published, address) {
+		if !slices.ContainsFunc(boxes, func(b box) bool { return b.answersAt(address) }) {
 			return &trouble{services: []string{web.Service}, err: fmt.Errorf("its container publishes %q, not %s: an answer from there may be somebody else's", published, address)}
 		}
 		if err := w.c.http.ask(ctx, web.Service, address, web.Ready, fill(w.s.tag, w.s), w.tries); err != nil {

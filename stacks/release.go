@@ -94,7 +94,7 @@ func describe(service, address string, boxes []box) Standing {
 		}
 		best = Standing{
 			Service: service, State: b.State, Health: b.Health, Image: b.Image, Tag: tagOf(b.Image), Restarts: b.Restarts, Address: address,
-			Ours: b.State == "running" && (address == "" || slices.Contains(b.Published, address)),
+			Ours: b.State == "running" && (address == "" || b.answersAt(address)),
 		}
 	}
 	return best

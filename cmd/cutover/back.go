@@ -199,7 +199,7 @@ func (i *invocation) journalCut(ctx context.Context, dir string, e traffic.Event
 func (i *invocation) conclude(ctx context.Context, c *cli.Context, patience time.Duration) {
 	quiet := *i
 	quiet.out = &output{stdout: io.Discard, stderr: io.Discard, now: i.now}
-	s, err := quiet.open(i.configOf(c), i.environmentOf(c))
+	s, err := quiet.assemble(i.configOf(c), i.environmentOf(c)) // hold replays, and people wait for the process to end
 	if err != nil {
 		return
 	}

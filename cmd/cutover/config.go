@@ -259,7 +259,7 @@ func (c Config) longest() time.Duration {
 func (c Config) plan() traffic.Plan {
 	return traffic.Plan{
 		Steps: c.Rollout.Steps, Bake: c.Rollout.Bake, Approve: c.Rollout.Approve,
-		Inconclusive: c.Verdict.Inconclusive, KeepWarm: c.Stacks.KeepWarm,
+		Inconclusive: c.Verdict.Inconclusive, KeepWarm: c.Stacks.KeepWarm, DrawsRequests: c.Nginx.Split == nginxconf.SplitRequest,
 	}
 }
 

@@ -104,7 +104,9 @@ type checkup struct {
 	// release and unready are what each color serves, or why it does not.
 	release map[traffic.Color]traffic.Release
 	unready map[traffic.Color]error
-	disks   []finding
+	// outOfReach says why nginx's container does not reach a color that answers to us; one that does not was not asked for.
+	outOfReach map[traffic.Color]error
+	disks      []finding
 	visits
 	rehearsal
 }
@@ -135,6 +137,12 @@ func (d *checkup) run(ctx context.Context) error {
 	)
 	d.release = map[traffic.Color]traffic.Release{traffic.Blue: blue.release, traffic.Green: green.release}
 	d.unready = map[traffic.Color]error{traffic.Blue: blue.err, traffic.Green: green.err}
+	d.outOfReach = map[traffic.Color]error{}
+	for color, err := range d.unready {
+		if err == nil {
+			d.outOfReach[color] = d.proxy.Reaches(bounded, color)
+		}
+	}
 	d.rehearses(ctx)
 
 	all := []finding{{What: "configuration", Level: fine, Says: d.path}, d.lookAtJournal()}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -63,13 +64,24 @@ func (d *checkup) lookAtPorts(ctx context.Context, engine *stacks.Engine) findin
 		if err != nil {
 			return look("ports", "", err)
 		}
-		open = append(open, exposed...)
+		for _, one := range exposed {
+			if !d.forContainer(color, one) {
+				open = append(open, one)
+			}
+		}
 	}
 	if len(open) > 0 {
 		return finding{What: "ports", Level: warning, Says: "reachable from outside, past nginx: " + strings.Join(open, ", "),
 			Remedy: "Publish on loopback, \"127.0.0.1:${PORT}:8000\"; a second compose file needs `ports: !override [...]`."}
 	}
-	return finding{What: "ports", Level: fine, Says: "the web services are published on loopback only"}
+	return finding{What: "ports", Level: fine, Says: "no web service can be reached past nginx"}
+}
+
+// forContainer tells that what is exposed is an address which nginx in a container is given: the gateway's, in the engine's own network.
+func (d *checkup) forContainer(color traffic.Color, exposed string) bool {
+	return d.config.Nginx.Container != "" && slices.ContainsFunc(d.config.Stacks.Web, func(w stacks.Web) bool {
+		return strings.HasSuffix(exposed, " at "+w.Address(color))
+	})
 }
 
 // lookAtStacks tells what each color runs. Stable must serve, and so must the color to which a cutback would lead.

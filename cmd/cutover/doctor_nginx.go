@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"cutover/nginxconf"
+	"cutover/traffic"
 )
 
 // lookAtNginx tells what was found about nginx, its configuration, and the probe.
@@ -15,11 +16,17 @@ func (d *checkup) lookAtNginx() []finding {
 		return []finding{look("nginx", "", e.Unreadable), d.lookAtProbe()}
 	}
 	all := []finding{look("nginx", e.Version+" runs", e.Running), d.lookAtTest()}
+	if d.config.Nginx.Container != "" {
+		all = append(all, d.lookAtContainer()...)
+	}
 	clean := true
 	for _, f := range e.Findings {
 		one := finding{What: "includes", Level: warning, Says: fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.What), Remedy: f.Remedy}
-		if f.Severity == nginxconf.Refuse {
+		switch f.Severity {
+		case nginxconf.Refuse:
 			one.Level = bad
+		case nginxconf.Note:
+			one.Level = fine
 		}
 		clean = false
 		all = append(all, one)
@@ -36,6 +43,18 @@ func (d *checkup) lookAtNginx() []finding {
 		all = append(all, finding{What: "reload", Level: warning, Says: costs, Remedy: remedy})
 	}
 	return append(all, look("names", "nobody else has them", e.Namesake), d.lookAtProbe())
+}
+
+// lookAtContainer tells whether nginx's container sees our folders, and reaches the colors that answer.
+func (d *checkup) lookAtContainer() []finding {
+	name := d.config.Nginx.Container
+	all := []finding{look("container", name+" sees the same folders, and publishes the probe on loopback", d.nginx.Enclosed)}
+	for _, color := range []traffic.Color{traffic.Blue, traffic.Green} {
+		if err, asked := d.outOfReach[color]; asked {
+			all = append(all, look("container", name+" reaches "+string(color), err))
+		}
+	}
+	return all
 }
 
 // lookAtTest tells what `nginx -t` says. Who is not root may not open nginx's logs, and it refuses for that alone.

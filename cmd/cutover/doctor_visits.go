@@ -36,7 +36,9 @@ type visit struct {
 	entrance nginxconf.Entrance
 	path     string
 	// mark is what its line is found by.
-	mark       string
+	mark string
+	// from connects from where nginx is.
+	from       func(ctx context.Context, network, address string) (net.Conn, error)
 	sent, over time.Time
 	// failed says why no answer came.
 	failed error
@@ -87,7 +89,7 @@ func (d *checkup) visit(ctx context.Context) []visit {
 	for _, e := range d.entrances {
 		for _, path := range e.Paths {
 			if e.Closed == "" && len(round) < mostVisits {
-				round = append(round, visit{entrance: e, path: path, mark: newMark()})
+				round = append(round, visit{entrance: e, path: path, mark: newMark(), from: d.proxy.Dial})
 			}
 		}
 	}
@@ -151,7 +153,7 @@ func (v *visit) send(ctx context.Context, now func() time.Time) {
 }
 
 func (v *visit) dial(ctx context.Context) (net.Conn, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, v.entrance.Network, v.entrance.Address)
+	conn, err := v.from(ctx, v.entrance.Network, v.entrance.Address)
 	if err != nil || !v.entrance.Announced {
 		return conn, err
 	}

@@ -178,7 +178,7 @@ func (s *session) guards(id traffic.RolloutID) bool {
 func (s *session) follow(ctx context.Context) (batches <-chan verdict.Batch, stirs <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	evidence, news := make(chan verdict.Batch), make(chan struct{}, 1)
-	log := tail.OpenAccessLog(s.config.accessLog(), s.config.App, s.arms(s.state.Stable), s.now)
+	log := tail.OpenAccessLog(s.config.accessLog(), s.config.App, s.arms(s.state.Stable), s.now).SlowerThan(s.config.Verdict.Latency.SlowerThan)
 	var running sync.WaitGroup
 	running.Go(func() {
 		_ = log.Follow(ctx, func(b verdict.Batch) { // what it cannot read is in the batches

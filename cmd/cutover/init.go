@@ -17,7 +17,8 @@ const initHelp = `
 Without a cutover.yaml: reads the folder's compose files and writes a
 cutover.yaml to be looked through; services that publish a port become the
 web services, and a project that runs already becomes blue. A cutover.yaml
-that is there is never written over.
+that is there is never written over. --container names the one that nginx
+runs in: the web services go on the gateway of its network then.
 
 With one: makes, by --stable, cutover's folders and the first nginx tree, in
 which everything goes to the stable color. Then it reads nginx's own files
@@ -32,6 +33,7 @@ the next --apply.
 
 EXAMPLES
    cutover init                          # writes cutover.yaml
+   cutover init --container shop-nginx   # for an nginx in a container
    cutover init --stable blue            # the first tree; shows nginx's edit
    cutover init --apply                  # makes it
    cutover init --stable blue --tag v1.3.2`
@@ -44,6 +46,7 @@ func (i *invocation) initCommand() *cli.Command {
 			&cli.StringFlag{Name: "tag", Usage: "its release `TAG`, if its containers do not tell"},
 			&cli.BoolFlag{Name: "apply", Usage: "make the edit of nginx's files", DisableDefaultText: true},
 			&cli.StringFlag{Name: "app", Usage: "the app's `NAME` in a new cutover.yaml"},
+			&cli.StringFlag{Name: "container", Usage: "nginx's `CONTAINER`, in a new cutover.yaml"},
 		},
 		run: i.runInit,
 	})
@@ -65,9 +68,9 @@ func (i *invocation) runInit(c *cli.Context) error {
 	case err != nil && (color != "" || c.Bool("apply")):
 		return usagef("init --stable, --apply: there is no %s yet; `cutover init` writes one", configName)
 	case err != nil:
-		return i.writeConfig(c.Context, c.String("app"))
-	case c.IsSet("app"):
-		return usagef("init --app names the app of a new %s, and %s is there already", configName, path)
+		return i.writeConfig(c.Context, c.String("app"), c.String("container"))
+	case c.IsSet("app"), c.IsSet("container"):
+		return usagef("init --app, --container: they are for a new %s, and %s is there already", configName, path)
 	}
 	s, err := i.start(c)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"cutover/stacks"
 	"cutover/templates"
 	"cutover/traffic"
 )
@@ -41,7 +42,9 @@ type starter struct {
 	// Blue is blue's project; Running tells that it runs already.
 	Blue    string
 	Running bool
-	Web     []starterWeb
+	// Container is nginx's, empty where it runs on this host itself; Host is where the web services are published for it.
+	Container, Host string
+	Web             []starterWeb
 }
 
 type starterWeb struct {
@@ -49,18 +52,18 @@ type starterWeb struct {
 	// Port is where the service listens in its container.
 	Port        int
 	Blue, Green string
-	// Open tells that the running container is published to everybody, not on loopback.
-	Open bool
+	// Open tells that the running container is published to everybody, Elsewhere that nginx's container does not reach where it is.
+	Open, Elsewhere bool
 }
 
-func (i *invocation) writeConfig(ctx context.Context, app string) error {
+func (i *invocation) writeConfig(ctx context.Context, app, container string) error {
 	if app == "" {
 		app = strings.Trim(regexp.MustCompile(`[^a-z0-9_-]+`).ReplaceAllString(strings.ToLower(filepath.Base(i.dir)), "-"), "-")
 	}
 	if !appName.MatchString(app) {
 		return usagef("init: %q cannot be the app's name; give one with --app", app)
 	}
-	start := starter{App: app, Blue: app + "-blue", Files: i.composeFiles()}
+	start := starter{App: app, Blue: app + "-blue", Files: i.composeFiles(), Container: container, Host: "127.0.0.1"}
 	if len(start.Files) == 0 {
 		return &traffic.Fault{
 			Kind: traffic.Usage, Err: fmt.Errorf("no compose file in %s (looked for %s)", i.dir, strings.Join(composeBases, ", ")),
@@ -69,6 +72,12 @@ func (i *invocation) writeConfig(ctx context.Context, app string) error {
 	}
 	if i.has(".env.prod") {
 		start.EnvFile = ".env.prod"
+	}
+	if container != "" {
+		var err error
+		if start.Host, err = gatewayOf(ctx, container); err != nil {
+			return err
+		}
 	}
 	if err := i.publishedServices(ctx, &start); err != nil {
 		return err
@@ -92,6 +101,24 @@ func (i *invocation) writeConfig(ctx context.Context, app string) error {
 	i.out.line("    cutover init --stable blue\n    cutover init --apply\n    cutover doctor")
 	i.out.result(initDocument{Result: "written", Path: path})
 	return nil
+}
+
+// gatewayOf is this host's address in a network of the container.
+func gatewayOf(ctx context.Context, container string) (string, error) {
+	engine, err := stacks.NewEngine()
+	if err != nil {
+		return "", err
+	}
+	defer engine.Close()
+	inside, err := engine.Inside(ctx, container)
+	if err != nil {
+		return "", err
+	}
+	if len(inside.Gateways) == 0 {
+		return "", &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("container %s is on no network with a gateway", container),
+			Hint: "Put it on one of its own in its compose file (networks:), not on the host's."}
+	}
+	return inside.Gateways[0], nil
 }
 
 func (i *invocation) has(name string) bool {
@@ -152,7 +179,7 @@ func (i *invocation) publishedServices(ctx context.Context, start *starter) erro
 	}
 	slices.SortFunc(start.Web, func(a, b starterWeb) int { return strings.Compare(a.Service, b.Service) })
 	for n := range start.Web {
-		start.Web[n].Blue, start.Web[n].Green = fmt.Sprintf("127.0.0.1:%d", 18000+80*n), fmt.Sprintf("127.0.0.1:%d", 28000+80*n)
+		start.Web[n].Blue, start.Web[n].Green = fmt.Sprintf("%s:%d", start.Host, 18000+80*n), fmt.Sprintf("%s:%d", start.Host, 28000+80*n)
 	}
 	i.adopt(ctx, start, model.Name)
 	return nil
@@ -209,6 +236,8 @@ func (i *invocation) adopt(ctx context.Context, start *starter, project string) 
 			case p.PublishedPort == 0 || p.Protocol == "udp" || ip == nil:
 			case ip.IsUnspecified():
 				start.Web[at].Open = true
+			case start.Container != "" && ip.IsLoopback():
+				start.Web[at].Elsewhere = true
 			default:
 				start.Web[at].Blue = net.JoinHostPort(p.URL, strconv.Itoa(p.PublishedPort))
 			}

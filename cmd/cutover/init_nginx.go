@@ -119,8 +119,10 @@ func (s *session) explainEdit(doc initDocument, edit nginxconf.Edit) {
 		o.line("applied: nginx has loaded it, proven.\nThe files as they were lie in %s. Now ask `cutover doctor`.", doc.Backup)
 	case doc.Result == "applied":
 		o.line("applied: nginx accepts it and does not run; it starts with it.\nThe files as they were lie in %s.", doc.Backup)
-	case doc.Stable == "":
+	case doc.Stable == "" && s.config.Nginx.Container == "":
 		o.line("`cutover init --stable COLOR --apply` says which color is stable and makes this edit.")
+	case s.config.Nginx.Container != "":
+		o.line("Nothing was changed. Make this edit in the folder that is mounted into %s, then have nginx reload.", s.config.Nginx.Container)
 	default:
 		o.line("Nothing was changed. `cutover init --apply` makes this edit: tested first, backed up, put back if nginx refuses it.")
 	}

@@ -132,7 +132,7 @@ func (s *session) carry(ctx context.Context, inbox <-chan traffic.Message) {
 	}
 	if r := s.state.Open; r != nil && r.Mode == traffic.Promotion {
 		c.Judge = verdict.NewJudge(s.config.Verdict)
-		c.Signal = signal.OpenAccessLog(s.config.accessLog(), s.config.App, s.arms(r.Stable), s.now)
+		c.Signal = signal.OpenAccessLog(s.config.accessLog(), s.config.App, s.arms(r.Stable), s.now).SlowerThan(s.config.Verdict.Latency.SlowerThan)
 	}
 	s.deliverBeside(ctx)
 	state, err := c.Run(ctx, s.state)

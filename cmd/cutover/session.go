@@ -43,8 +43,17 @@ type session struct {
 	damage error
 }
 
-// open loads the configuration, wires the parts and replays the journal. It changes nothing but the state folder's existence.
+// open assembles a session and replays the journal.
 func (i *invocation) open(configPath, environment string) (*session, error) {
+	s, err := i.assemble(configPath, environment)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.replay()
+}
+
+// assemble loads the configuration and wires the parts. It changes nothing but the state folder's existence.
+func (i *invocation) assemble(configPath, environment string) (*session, error) {
 	path, err := findConfig(configPath, i.dir)
 	if err != nil {
 		return nil, err
@@ -65,25 +74,30 @@ func (i *invocation) open(configPath, environment string) (*session, error) {
 		}
 	}
 	s.crier = s.newCrier()
-	return s, s.replay()
+	return s, nil
 }
 
 func (s *session) wire() error {
 	c := s.config
 	rendered := c.rendered()
 	rendered.State, rendered.Host, rendered.Now = s.dir, nginxHost{}, s.now
+	var engine *stacks.Engine
+	var err error
+	if c.Stacks.Driver == stacks.DriverCompose || c.Nginx.Container != "" {
+		if engine, err = stacks.NewEngine(); err != nil {
+			return err
+		}
+	}
+	if c.Nginx.Container != "" {
+		inside := containerHost{engine, c.Nginx.Container}
+		rendered.Host, rendered.Container = inside, inside.look
+	}
 	rendered.Say = func(line string) { s.out.stamped(s.now(), "nginx", "%s", line) }
 	s.proxy = nginxconf.New(rendered)
 	options := stacks.Options{
 		Config: c.Stacks, Dir: filepath.Dir(s.path), App: c.App, Env: c.Environment,
 		Compose: s.compose(), Environ: s.environ, Run: runCompose, Now: s.now,
-		Say: func(line string) { s.out.stamped(s.now(), "stack", "%s", line) },
-	}
-	var err error
-	if c.Stacks.Driver == stacks.DriverCompose {
-		if options.Engine, err = stacks.NewEngine(); err != nil {
-			return err
-		}
+		Say: func(line string) { s.out.stamped(s.now(), "stack", "%s", line) }, Engine: engine,
 	}
 	s.stacks, err = stacks.Open(options)
 	return err

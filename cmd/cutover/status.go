@@ -31,7 +31,9 @@ type statusDocument struct {
 	Stable traffic.Color `json:"stable"`
 	// Weight is the candidate's share in percent, as nginx serves it; as the journal has it where nginx does not answer.
 	Weight traffic.Weight `json:"weight"`
-	Colors []colorStatus  `json:"colors"`
+	// Measured is the candidate's share of the requests that the log shows since the last raise; left out where it shows none.
+	Measured *traffic.Weight `json:"measured,omitempty"`
+	Colors   []colorStatus   `json:"colors"`
 	// Why says what is happening, or how the last rollout ended, in one sentence. Next says what comes, or what to type.
 	Why   string        `json:"why"`
 	Next  string        `json:"next,omitempty"`
@@ -118,6 +120,9 @@ func (s *session) status(ctx context.Context) statusDocument {
 	}
 	if r := s.state.Open; r != nil {
 		doc.Weight = r.Actual
+		if measured, ok := r.Measured(); ok && r.Phase != traffic.Accepted {
+			doc.Measured = &measured
+		}
 	}
 	share := func(c traffic.Color) traffic.Weight {
 		switch {
@@ -135,7 +140,7 @@ func (s *session) status(ctx context.Context) statusDocument {
 		doc.Live, share = &live, live.Share
 		doc.Weight = live.Share(s.carrier())
 		doc.Truth = s.truth(live)
-		s.drains(&doc)
+		s.drains(ctx, &doc)
 	}
 	for _, color := range []traffic.Color{traffic.Blue, traffic.Green} {
 		doc.Colors = append(doc.Colors, colorStatus{
@@ -147,9 +152,9 @@ func (s *session) status(ctx context.Context) statusDocument {
 }
 
 // drains looks for what nginx still has from before.
-func (s *session) drains(doc *statusDocument) {
+func (s *session) drains(ctx context.Context, doc *statusDocument) {
 	without := slices.DeleteFunc([]traffic.Color{traffic.Blue, traffic.Green}, func(c traffic.Color) bool { return doc.Live.Share(c) > 0 })
-	left, err := s.proxy.Draining(without...)
+	left, err := s.proxy.Draining(ctx, without...)
 	if err != nil {
 		doc.Warnings = append(doc.Warnings, fmt.Sprintf("what still drains: %v", err))
 	} else if !left.Over() {
@@ -279,6 +284,10 @@ func (s *session) printStatus(doc statusDocument) {
 		}
 	}
 	o.line("now   %s", doc.Why)
+	if doc.Measured != nil {
+		o.line("share %s set, %s of %d requests measured", doc.Weight, *doc.Measured,
+			doc.Rollout.Verdict.Candidate.Requests+doc.Rollout.Verdict.Baseline.Requests)
+	}
 	if doc.Next != "" {
 		o.line("next  %s", doc.Next)
 	}
