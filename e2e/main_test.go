@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"cutover/e2e/images"
 )
@@ -30,6 +31,7 @@ var (
 	dead  = images.Release{Tag: "v1.3.0", FailShare: 1} // healthy to each probe, and fails each page
 	sick  = images.Release{Tag: "v1.4.0", Health: images.Sick}
 	next  = images.Release{Tag: "v1.5.0"}
+	late  = images.Release{Tag: "v1.6.0", Latency: 300 * time.Millisecond}
 )
 
 var (
@@ -79,7 +81,7 @@ func play(ctx context.Context, m *testing.M) (code int, err error) {
 	if said, err := build.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("build cutover: %w: %s", err, said)
 	}
-	releases := []images.Release{first, good, bad, dead, sick, next}
+	releases := []images.Release{first, good, bad, dead, sick, next, late}
 	if err := images.Build(ctx, ".", image, releases); err != nil {
 		return 1, err
 	}

@@ -112,3 +112,19 @@ func TestRevert_ABadRelease(t *testing.T) {
 	})
 	s.journalIsWhole()
 }
+
+// A release that answers everything, but late, is reverted where the plan says what late is.
+func TestPromote_ALateReleaseIsReverted(t *testing.T) {
+	t.Parallel()
+	s := set(t, stage.Options{Name: "late", Config: slow + `  latency: { slower_than: 150ms, ratio: 1.5, worse_by: 1% }
+environments:
+  bold: { rollout: { steps: [{ weight: 20, soak: 10m }, { weight: 100 }] } }
+`})
+	began := time.Now()
+	r := s.types(8, "promote", "--env", "bold", "--tag", late.Tag)
+	require.Contains(t, r.Stdout+r.Stderr, "candidate is slow in")
+	require.Equal(t, "reverted", s.history()[0].Result)
+	s.none(time.Now(), late.Tag)
+	require.Zero(t, s.since(began).Lost)
+	s.journalIsWhole()
+}

@@ -9,7 +9,7 @@
 //	LATENCY     how long / takes, such as 20ms
 //	HEALTH      "sick": /healthz always answers 500
 //
-// Routes: /healthz, /api/version (JSON: release, stack), /slow?ms=250, /echo (an upgraded connection that sends each line back) and,
-// for everything else, a small page.
+// Routes: /healthz, /api/version (JSON: release, stack), /slow?ms=250, /echo (an upgraded connection that sends each line back),
+// /static/ with one style sheet, whose name is the release's own, and, for everything else, a small page that names it.
 // On SIGTERM it stops listening, finishes what it is answering, and ends within a second.
 package main

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -59,6 +60,7 @@ func (a *app) handler() http.Handler {
 	mux.HandleFunc("/api/version", a.version)
 	mux.HandleFunc("/slow", a.slow)
 	mux.HandleFunc("/echo", a.echo)
+	mux.HandleFunc("/static/", a.asset)
 	mux.HandleFunc("/", a.page)
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("X-Release", a.tag)
@@ -114,7 +116,23 @@ func (a *app) page(w http.ResponseWriter, q *http.Request) {
 		http.Error(w, a.tag+" is broken", http.StatusInternalServerError)
 		return
 	}
-	fmt.Fprintf(w, "<!doctype html><title>%[1]s</title><p>release %[1]s, stack %[2]s\n", a.tag, a.stack)
+	fmt.Fprintf(w, "<!doctype html><title>%[1]s</title><link rel=stylesheet href=%[3]s><p>release %[1]s, stack %[2]s\n", a.tag, a.stack, a.sheet())
+}
+
+// sheet is the path of the page's style sheet. As build tools do it, each release has it under a name of its own.
+func (a *app) sheet() string {
+	sum := sha256.Sum256([]byte(a.tag))
+	return fmt.Sprintf("/static/app.%x.css", sum[:4])
+}
+
+// asset answers the release's own style sheet: another release's is not in its image.
+func (a *app) asset(w http.ResponseWriter, q *http.Request) {
+	if q.URL.Path != a.sheet() {
+		http.NotFound(w, q)
+		return
+	}
+	w.Header().Set("Content-Type", "text/css")
+	fmt.Fprintf(w, "/* %s */\n", a.tag)
 }
 
 // failsAt says whether the n-th page, counted from 1, is a failed one. A share of 0.2 fails each fifth: evenly and the same in

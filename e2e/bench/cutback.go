@@ -16,13 +16,16 @@ import (
 const (
 	rate    = 1000 // requests a second
 	workers = 32
+	// yardRate is that of the clients in the yard, where the last answer is to be dated more finely.
+	yardRate = 2000
 	// enough answers of the candidate show that its raise is over, with its proof and all its old workers.
 	enough = 200
 	// quiet is how long the candidate must have been silent to be taken for gone: longer than old workers of nginx linger.
-	quiet = time.Second
+	quiet = 600 * time.Millisecond
 
 	guardianRounds = 7
 	cutbackRounds  = 9
+	yardRounds     = 31
 	// cutbackWeight lets every other request tell who answers: the candidate's last answer is dated no finer than its requests
 	// are apart.
 	cutbackWeight = 50
@@ -36,9 +39,9 @@ type cutback struct {
 	strays int
 }
 
-// cut lets users in at the URL, has the candidate's share taken away by down, and watches until the candidate is silent.
-func cut(ctx context.Context, url string, down func() error) (cutback, error) {
-	users, err := load.Start(ctx, load.Plan{URL: url, Rate: rate, Workers: workers})
+// cut lets users in by the plan, has the candidate's share taken away by down, and watches until the candidate is silent.
+func cut(ctx context.Context, plan load.Plan, down func() error) (cutback, error) {
+	users, err := load.Start(ctx, plan)
 	if err != nil {
 		return cutback{}, err
 	}
@@ -63,6 +66,9 @@ func cut(ctx context.Context, url string, down func() error) (cutback, error) {
 	}, nil
 }
 
+// at is the usual load.
+func at(url string) load.Plan { return load.Plan{URL: url, Rate: rate, Workers: workers} }
+
 // guardianCutback kills promoters at 20 % without a word.
 func (b *bench) guardianCutback(ctx context.Context) ([]row, error) {
 	var last []float64
@@ -71,7 +77,7 @@ func (b *bench) guardianCutback(ctx context.Context) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
-		took, err := cut(ctx, b.URL(), p.kill)
+		took, err := cut(ctx, at(b.URL()), p.kill)
 		if err := p.end(err); err != nil {
 			return nil, err
 		}
@@ -89,7 +95,7 @@ func (b *bench) cutbackReloadMode(ctx context.Context) ([]row, error) {
 		if err := b.typed(ctx, "shift", "--to", "green", "--weight", strconv.Itoa(cutbackWeight)); err != nil {
 			return nil, err
 		}
-		took, err := cut(ctx, b.URL(), func() error { return b.typed(ctx, "back") })
+		took, err := cut(ctx, at(b.URL()), func() error { return b.typed(ctx, "back") })
 		if err != nil {
 			return nil, fmt.Errorf("cutover back: %w", err)
 		}
@@ -158,7 +164,7 @@ func (b *bench) rivalRound(ctx context.Context) (cutback, error) {
 		return cutback{}, err
 	}
 	url := "http://127.0.0.1:" + strconv.Itoa(rivalPort) + "/"
-	return cut(ctx, url, func() error { return b.reload(ctx, blueOnly) })
+	return cut(ctx, at(url), func() error { return b.reload(ctx, blueOnly) })
 }
 
 // reload edits the rival's weights and types what makes nginx read them.

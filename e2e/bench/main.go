@@ -1,10 +1,11 @@
-// Bench measures what people on call would ask first, on a real engine, Compose, nginx and load: how soon users are off a bad
-// release, beside the usual `nginx -t && nginx -s reload` on the very same nginx, and what cutover costs meanwhile. It leaves
-// .bench/results.json, and nothing that runs. It judges no number: machines differ, and whoever compares two runs can.
+// Bench measures what people on call would ask first, on a real engine, Compose, nginx and load: how soon users are off a bad release,
+// beside the usual `nginx -t && nginx -s reload` and HAProxy, and what cutover costs meanwhile. It leaves .bench/results.json, and
+// nothing that runs. It judges no number: machines differ, and whoever compares two runs can.
+//
+//	bench [NAME...]   all figures, or only those of the parts that are named
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -24,7 +26,7 @@ const (
 	folder    = ".bench"
 	firstPort = 19180
 	// bound is for the whole bench without its cleaning up.
-	bound = 4 * time.Minute
+	bound = 570 * time.Second
 	// patience is for anything that is waited for: to come up, to get its share, to fall silent.
 	patience = 45 * time.Second
 )
@@ -59,6 +61,7 @@ type bench struct {
 	*stage.Stage
 	// processes are the stacks where there is no engine.
 	processes []*stage.Process
+	yard      yard
 }
 
 func run(ctx context.Context) (failed error) {
@@ -69,32 +72,72 @@ func run(ctx context.Context) (failed error) {
 		return err
 	}
 	defer func() { failed = errors.Join(failed, b.strike(context.WithoutCancel(ctx))) }()
-	say("building and starting the site")
-	if err := b.open(limited); err != nil {
-		return err
-	}
 	var all []row
-	for _, part := range []struct {
-		title   string
-		measure func(context.Context) ([]row, error)
-	}{
-		{"parsing log lines", b.logLines},
-		{"killing the promoter at 20 %", b.guardianCutback},
-		{"weighing a promotion at 5 %", b.promotionSize},
-		{"cutting back, and reloading beside it", b.cutbackReloadMode},
-		{"starting up", b.backStartup},
-	} {
+	var stopped error
+	for _, p := range b.places() {
+		if stopped == nil {
+			stopped = p.measured(limited, os.Args[1:], &all)
+		}
+	}
+	// what was measured before a failure is not thrown away
+	return errors.Join(stopped, write(filepath.Join(b.Dir, "results.json"), all), show(os.Stdout, all))
+}
+
+// place is where figures are measured. It is opened only when one of them is wanted.
+type place struct {
+	title string
+	open  func(context.Context) error
+	parts []part
+}
+
+// part measures a few figures, the first of which gives it its name.
+type part struct {
+	name, title string
+	measure     func(context.Context) ([]row, error)
+}
+
+func (b *bench) places() []place {
+	return []place{
+		{"the site", b.open, []part{
+			{"log_lines", "parsing log lines", b.logLines},
+			{"guardian_cutback", "killing the promoter at 20 %", b.guardianCutback},
+			{"promote_rss", "weighing a promotion at 5 %", b.promotionSize},
+			{"cutback_reload_mode", "cutting back, and reloading beside it", b.cutbackReloadMode},
+			{"back_startup", "starting up", b.backStartup},
+		}},
+		{"the yard", b.openYard, []part{
+			{"cutback_process", "cutting back live, beside HAProxy and a script", b.cutbackProcess},
+			{"cutback_effect", "the same under load", b.cutbackEffect},
+			{"shift_reload", "giving everything by a reload, proven", b.shiftReload},
+			{"proxy_cpu_reload", "weighing nginx's workers", b.proxyCost},
+			{"render_1000", "rendering 1,000 routes", b.render1000},
+			{"lost_in_100_shifts", "counting what plain sockets lose", b.lostInShifts},
+		}},
+	}
+}
+
+// measured adds the figures of the parts that are named; of all where none is.
+func (p place) measured(ctx context.Context, names []string, all *[]row) error {
+	opened := false
+	for _, part := range p.parts {
+		if len(names) > 0 && !slices.Contains(names, part.name) {
+			continue
+		}
+		if !opened {
+			say("opening %s", p.title)
+			if err := p.open(ctx); err != nil {
+				return err
+			}
+			opened = true
+		}
 		say("%s", part.title)
-		rows, err := part.measure(limited)
+		rows, err := part.measure(ctx)
 		if err != nil {
 			return fmt.Errorf("%s: %w", part.title, err)
 		}
-		all = append(all, rows...)
+		*all = append(*all, rows...)
 	}
-	if err := write(filepath.Join(b.Dir, "results.json"), all); err != nil {
-		return err
-	}
-	return show(os.Stdout, all)
+	return nil
 }
 
 // set writes the site's folder. Nothing runs yet.
@@ -162,17 +205,8 @@ func (b *bench) openProcesses(ctx context.Context) error {
 	return nil
 }
 
-// typed has a command typed, and shows what it says only in its error.
-func (b *bench) typed(ctx context.Context, args ...string) error {
-	c := b.Command(ctx, args...)
-	var said bytes.Buffer
-	c.Stdout, c.Stderr = &said, &said
-	patiently(c)
-	if err := c.Run(); err != nil {
-		return fmt.Errorf("cutover %s: %w: %s", args[0], err, said.Bytes())
-	}
-	return nil
-}
+// typed has a command typed at the site.
+func (b *bench) typed(ctx context.Context, args ...string) error { return typed(ctx, b.Stage, args...) }
 
 // patiently lets a command whose context is over end by itself, with the children that it has.
 func patiently(c *exec.Cmd) {
@@ -185,7 +219,7 @@ func (b *bench) strike(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	say("cleaning up")
-	failed := []error{b.Strike(ctx)}
+	failed := []error{b.Strike(ctx), b.yard.close(ctx)}
 	for _, p := range b.processes {
 		failed = append(failed, p.Stop())
 	}

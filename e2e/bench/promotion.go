@@ -51,7 +51,7 @@ const loaded = 5 * time.Second
 
 // promotionSize weighs a promoter and its guardian at their largest.
 func (b *bench) promotionSize(ctx context.Context) (rows []row, failed error) {
-	users, err := load.Start(ctx, load.Plan{URL: b.URL(), Rate: rate, Workers: workers})
+	users, err := load.Start(ctx, at(b.URL()))
 	if err != nil {
 		return nil, err
 	}

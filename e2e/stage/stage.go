@@ -56,6 +56,8 @@ type Options struct {
 	Beside *Stage
 	// Routes leaves the server block out: cutover.yaml has routes.
 	Routes bool
+	// Container is the one that the scene's nginx runs in, by its name; the colors are published on Gateway then, where it reaches them.
+	Container, Gateway string
 	// Plain leaves cutover's lines out of nginx's files: the server passes to blue's address, as before cutover came.
 	Plain bool
 }
@@ -144,7 +146,15 @@ func (s *Stage) Address(color string) string { return s.AddressOf("web", color) 
 
 // AddressOf is where a color publishes the web service.
 func (s *Stage) AddressOf(service, color string) string {
-	return "127.0.0.1:" + s.portOf(service, color)
+	return s.Host() + ":" + s.portOf(service, color)
+}
+
+// Host is where the colors are published.
+func (s *Stage) Host() string {
+	if s.Container != "" {
+		return s.Gateway
+	}
+	return "127.0.0.1"
 }
 
 func (s *Stage) portOf(service, color string) string {
@@ -281,7 +291,7 @@ services:
   web:
     image: {{.Image}}:${TAG}
     pull_policy: never
-    ports: ["127.0.0.1:${WEB_PORT}:8000"]
+    ports: ["{{.Host}}:${WEB_PORT}:8000"]
     environment: { STACK: "${COMPOSE_PROJECT_NAME}" }
     stop_grace_period: 2s
 {{- if .Web}}
@@ -291,7 +301,7 @@ services:
   {{.}}:
     image: {{$.Image}}:${TAG}
     pull_policy: never
-    ports: ["127.0.0.1:${ {{- $.PortVariable . -}} }:8000"]
+    ports: ["{{$.Host}}:${ {{- $.PortVariable . -}} }:8000"]
     environment: { STACK: "${COMPOSE_PROJECT_NAME}" }
     stop_grace_period: 2s
 {{- end}}
@@ -317,8 +327,12 @@ stacks:
 {{.Stacks}}
 nginx:
   dir: {{.NginxDir}}
+{{- if .Container}}
+  container: {{.Container}}
+{{- else}}
   conf: {{.NginxConf}}
   prefix: {{.NginxPrefix}}
+{{- end}}
   probe: 127.0.0.1:{{.ProbePort}}
 {{.Nginx}}
 signals:
