@@ -92,9 +92,7 @@ func TestApplyLeadsTheTrafficToCutover(t *testing.T) {
 }
 
 func TestApplyKeepsTheOwner(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root may give files away")
-	}
+	needsRoot(t, "only root may give files away")
 	r := plainly(t)
 	site := filepath.Join(r.folder, "site.conf")
 	require.NoError(t, os.Chown(site, 4711, 4712))
@@ -211,9 +209,7 @@ func TestApplyPutsBackOnlyItsOwn(t *testing.T) {
 
 // Who may not write is told so before anything is touched.
 func TestApplyWithoutRights(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can become somebody else")
-	}
+	needsRoot(t, "only root can become somebody else")
 	r := plainly(t)
 	e := r.propose()
 	before := r.files()

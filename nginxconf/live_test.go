@@ -4,7 +4,6 @@ import (
 	"math"
 	"net/http"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -212,24 +211,17 @@ func TestLive_SharesAreWhatTheyShouldBe(t *testing.T) {
 
 // What nginx cannot see is no share: the raise is undone, and says what is in the way.
 func TestLive_WorkersCannotReachTheLinks(t *testing.T) {
-	if os.Geteuid() != 0 {
-		require.Empty(t, os.Getenv("CUTOVER_REQUIRE_REAL"), "this run demands root")
-		t.Skip("NOT TESTED: only root's nginx changes the user of its workers")
-	}
+	workers := unprivileged(t)
 	r := newRig(t)
 	live(&r.options.Config)
 	r.proxy = New(r.options)
-	nobody, err := user.Lookup("nobody")
-	require.NoError(t, err)
-	group, err := user.LookupGroupId(nobody.Gid)
-	require.NoError(t, err)
-	r.configure("user nobody " + group.Name + ";")
+	r.configure(workers)
 	require.NoError(t, r.proxy.Base(t.Context(), traffic.Blue, tags))
 	r.start()
 	id := r.open()
 	r.raise(id, 5)
 	require.NoError(t, os.Chmod(r.proxy.fence.rollouts(), 0o700))
-	_, err = r.proxy.Raise(t.Context(), split(id, 20))
+	_, err := r.proxy.Raise(t.Context(), split(id, 20))
 	require.ErrorContains(t, err, "was not seen to take effect")
 	require.ErrorContains(t, err, "undone")
 	require.Zero(t, r.share(50))

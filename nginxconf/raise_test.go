@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/user"
 	"path/filepath"
 	"testing"
 	"time"
@@ -303,21 +302,14 @@ func TestProbeTakenAtTheReload(t *testing.T) {
 
 // To a worker that may not look into it the folder is missing: everything would go to stable, unseen.
 func TestUnreachableFolderIsSaidAndUndone(t *testing.T) {
-	if os.Geteuid() != 0 {
-		require.Empty(t, os.Getenv("CUTOVER_REQUIRE_REAL"), "this run demands root")
-		t.Skip("NOT TESTED: only root's nginx changes the user of its workers")
-	}
+	workers := unprivileged(t)
 	r := newRig(t)
-	nobody, err := user.Lookup("nobody")
-	require.NoError(t, err)
-	group, err := user.LookupGroupId(nobody.Gid)
-	require.NoError(t, err)
-	r.configure("user nobody " + group.Name + ";")
+	r.configure(workers)
 	require.NoError(t, r.proxy.Base(t.Context(), traffic.Blue, tags))
 	r.start()
 	require.NoError(t, os.Chmod(r.options.Config.Dir, 0o700))
 	id := r.open()
-	err = r.proxy.Preflight(t.Context())
+	err := r.proxy.Preflight(t.Context())
 	require.Equal(t, traffic.Preflight, traffic.KindOf(err))
 	require.ErrorContains(t, err, "nobody")
 	_, err = r.proxy.Raise(t.Context(), split(id, 20))

@@ -85,9 +85,7 @@ func TestCheckReachOfWhatIsNotThere(t *testing.T) {
 
 // The kernel is asked too: a process of that user tries to pass, for every owner and many modes.
 func TestCheckReachAgreesWithTheKernel(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("not root: no process of another user can be started to ask the kernel")
-	}
+	needsRoot(t, "not root: no process of another user can be started to ask the kernel")
 	nobody, err := user.Lookup("nobody")
 	require.NoError(t, err)
 	uid, err := strconv.Atoi(nobody.Uid)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -154,6 +155,26 @@ func currentUser() string {
 		return "user root;"
 	}
 	return ""
+}
+
+// needsRoot leaves out what only root can try, and fails where the run demands everything.
+func needsRoot(t *testing.T, why string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		require.Empty(t, os.Getenv("CUTOVER_REQUIRE_REAL"), "this run demands root")
+		t.Skip("NOT TESTED: " + why)
+	}
+}
+
+// unprivileged is the line by which nginx's workers become nobody.
+func unprivileged(t *testing.T) string {
+	t.Helper()
+	needsRoot(t, "only root's nginx changes the user of its workers")
+	nobody, err := user.Lookup("nobody")
+	require.NoError(t, err)
+	group, err := user.LookupGroupId(nobody.Gid)
+	require.NoError(t, err)
+	return "user nobody " + group.Name + ";"
 }
 
 // configure writes the user's own nginx.conf.

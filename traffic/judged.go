@@ -11,7 +11,7 @@ import (
 // judged takes the judge's opinion at a time. This is where a release is reverted, held, or earns its next step.
 func judged(s State, e Event) State {
 	r := s.Open
-	if r.Phase.mayCarry() && r.judged() && e.Verdict != nil {
+	if r.Phase.mayCarry() && r.HasJudge() && e.Verdict != nil {
 		r.hear(e)
 	}
 	switch {
@@ -23,7 +23,7 @@ func judged(s State, e Event) State {
 		}
 	case r.Plan.Timeout > 0 && e.At.Sub(r.Opened) >= r.Plan.Timeout:
 		r.cutBack(e, Held, fmt.Sprintf("not accepted within %v (--timeout)", r.Plan.Timeout))
-	case !r.judged():
+	case !r.HasJudge():
 	case r.mayCarryNow() && r.Verdict.Decision == verdict.Failed:
 		r.cutBack(e, Reverted, r.Verdict.Reason) // THE rule that reverts a release
 	case r.blindFor(e.At) >= r.Plan.Inconclusive.After:

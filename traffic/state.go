@@ -119,8 +119,8 @@ type Rollout struct {
 	Trouble string `json:"trouble,omitempty"`
 }
 
-// judged tells whether a judge's word counts in this rollout.
-func (r Rollout) judged() bool { return r.Mode == Promotion || r.Guarded }
+// HasJudge tells whether a judge's word counts in this rollout.
+func (r Rollout) HasJudge() bool { return r.Mode == Promotion || r.Guarded }
 
 // Candidate is the color that is tried.
 func (r Rollout) Candidate() Color { return r.Stable.Other() }

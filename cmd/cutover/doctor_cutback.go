@@ -53,24 +53,6 @@ func (d *checkup) rehearses(ctx context.Context) {
 	d.closed = d.visit(ctx)
 }
 
-// takeStrays takes away the folders of rollouts that the journal has never heard of, as a rehearsal leaves one that was killed. The
-// caller holds the app's lock: nobody is between opening a rollout and writing it down.
-func (s *session) takeStrays(ctx context.Context) error {
-	standing, err := s.proxy.Fence().Standing()
-	if err != nil {
-		return err
-	}
-	for _, id := range standing {
-		if r := s.state.Open; r != nil && r.ID == id {
-			continue
-		}
-		if _, err := s.proxy.Cut(ctx, id, "no journal knows of it"); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // unfit says why no cutback can be rehearsed now.
 func (d *checkup) unfit() error {
 	root := d.proxy.Fence().Root

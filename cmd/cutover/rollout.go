@@ -175,6 +175,24 @@ func (s *session) openRollout(ctx context.Context, o traffic.Opening, release *t
 	return nil
 }
 
+// takeStrays takes away the folders of rollouts that the journal has never heard of, as a rehearsal leaves one that was killed. The
+// caller holds the app's lock: nobody is between opening a rollout and writing it down.
+func (s *session) takeStrays(ctx context.Context) error {
+	standing, err := s.proxy.Fence().Standing()
+	if err != nil {
+		return err
+	}
+	for _, id := range standing {
+		if r := s.state.Open; r != nil && r.ID == id {
+			continue
+		}
+		if _, err := s.proxy.Cut(ctx, id, "no journal knows of it"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // conclude turns the state that was reached into the command's end: its document, its last line, its exit code.
 func (s *session) conclude(ctx context.Context) error {
 	r := s.state.Open

@@ -205,8 +205,7 @@ func (s *session) hear() {
 		return
 	}
 	var latest evidence
-	judged := r.Mode == traffic.Promotion || r.Guarded
-	if json.Unmarshal(text, &latest) == nil && latest.Rollout == r.ID && judged && r.Phase != traffic.Accepted {
+	if json.Unmarshal(text, &latest) == nil && latest.Rollout == r.ID && r.HasJudge() && r.Phase != traffic.Accepted {
 		r.Verdict = latest.Verdict
 	}
 }

@@ -62,7 +62,7 @@ func (s *session) watchOn(ctx context.Context) error {
 // isJudged tells that users of an open rollout are watched by a judge.
 func (s *session) isJudged() bool {
 	r := s.state.Open
-	return r != nil && r.Actual > 0 && (r.Mode == traffic.Promotion || r.Guarded) && r.Ending == ""
+	return r != nil && r.Actual > 0 && r.HasJudge() && r.Ending == ""
 }
 
 // gone tells that the other end of a pipe or a terminal has been closed.
