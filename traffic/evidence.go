@@ -37,7 +37,9 @@ func (l *loop) follow(s State) {
 // fold hands evidence to the judge, and the judge's opinion to Next at once where it is a failure: a tick is a second of users.
 func (l *loop) fold(s State, b verdict.Batch) State {
 	l.Judge.Fold(b)
-	l.readTo = b.Now
+	if !b.Aside() {
+		l.readTo = b.Now
+	}
 	if l.Judge.Result().Decision == verdict.Failed {
 		return l.judge(s, l.Now())
 	}

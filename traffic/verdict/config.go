@@ -56,7 +56,41 @@ type Config struct {
 	// WarmUp is how long after a raise nothing is counted, for a release that starts cold.
 	WarmUp       time.Duration `yaml:"warm_up"`
 	Inconclusive Inconclusive  `yaml:"inconclusive"`
+	// Routes are judged on their own as well, so that a fault in a small one does not drown in the rest. At most 32.
+	Routes []Route `yaml:"routes"`
 }
+
+// Beside is what the sources beside the request log tell of, in the order that Interval and Reading point into.
+type Beside struct {
+	// Counted names the metrics that are counted in both arms. At most 8.
+	Counted []string
+	Guards  []Guard
+}
+
+// Route is a part of the application that is judged on its own too: the requests whose path begins with Path. Of several that fit
+// the longest counts. One without a Path is a web service as a whole, in so far as no other route fits.
+type Route struct {
+	Name string `yaml:"name" json:"name"`
+	Path string `yaml:"path" json:"path"`
+}
+
+// Guard is a limit on something that cannot be counted by requests, such as a queue's length. It stands outside of FalseRevert.
+type Guard struct {
+	Name string
+	// For is how long it must be over its limit at each reading before it speaks.
+	For time.Duration
+	// Then is what it does: GuardObserve or GuardRevert.
+	Then GuardThen
+}
+
+// GuardThen is what a guard that is over its limit does.
+type GuardThen string
+
+// GuardObserve only says it, GuardRevert fails the candidate.
+const (
+	GuardObserve GuardThen = "observe"
+	GuardRevert  GuardThen = "revert"
+)
 
 // Errors sets how much worse the candidate's error rate must be before it is reverted: above Ratio times the baseline's
 // plus WorseBy, or above NeverAbove whatever the baseline does.

@@ -21,14 +21,16 @@ func TestParseFraction(t *testing.T) {
 }
 
 func TestConfigInYAML(t *testing.T) {
-	written, err := yaml.Marshal(DefaultConfig())
+	want := DefaultConfig()
+	want.Routes = []Route{{Name: "checkout", Path: "/api/checkout/"}}
+	written, err := yaml.Marshal(want)
 	require.NoError(t, err)
-	for _, line := range []string{"ratio: 1.25", "worse_by: 0.1%", "never_above: 10%", "errors_within: 0.5%", "false_revert: 1%", "warm_up: 10s", "after: 30m0s", "then: hold"} {
+	for _, line := range []string{"ratio: 1.25", "worse_by: 0.1%", "never_above: 10%", "errors_within: 0.5%", "false_revert: 1%", "warm_up: 10s", "after: 30m0s", "then: hold", "path: /api/checkout/"} {
 		require.Contains(t, string(written), line)
 	}
 	var read Config
 	require.NoError(t, yaml.Unmarshal(written, &read))
-	require.Equal(t, DefaultConfig(), read)
+	require.Equal(t, want, read)
 }
 
 func TestValidateNamesTheField(t *testing.T) {
