@@ -1,6 +1,7 @@
 package traffic_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -14,21 +15,25 @@ import (
 // TestTrafficNeverRisesUnproven drives rollouts through accidents of every kind against the model of nginx, and holds the
 // Laws after each of them. What is held while something happens stands in world.touch, holdVerdict and the stages.
 func TestTrafficNeverRisesUnproven(t *testing.T) {
-	seen := map[traffic.Phase]int{}
-	rapid.Check(t, func(t *rapid.T) {
-		w := newWorld(t, seen)
-		for range rapid.IntRange(20, 300).Draw(t, "accidents") {
-			w.happen()
-			w.hold()
-		}
-		w.comeToRest()
-	})
-	for _, p := range []traffic.Phase{
+	all := []traffic.Phase{
 		traffic.Idle, traffic.Waiting, traffic.Preparing, traffic.Ready, traffic.Shifting, traffic.Soaking,
 		traffic.Baking, traffic.Accepted, traffic.Finishing, traffic.CuttingBack,
-	} {
-		require.NotZero(t, seen[p], "the accidents never reached %s", p)
 	}
+	seen := map[traffic.Phase]int{}
+	unseen := func() []traffic.Phase {
+		return slices.DeleteFunc(slices.Clone(all), func(p traffic.Phase) bool { return seen[p] > 0 })
+	}
+	for round := 0; round == 0 || round < 20 && len(unseen()) > 0; round++ { // one round misses a rare phase now and then
+		rapid.Check(t, func(t *rapid.T) {
+			w := newWorld(t, seen)
+			for range rapid.IntRange(20, 300).Draw(t, "accidents") {
+				w.happen()
+				w.hold()
+			}
+			w.comeToRest()
+		})
+	}
+	require.Empty(t, unseen(), "the accidents never reached these")
 }
 
 // happen lets one thing happen, most often something that brings a rollout on. rapid prefers low numbers and shrinks to
