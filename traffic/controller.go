@@ -58,7 +58,7 @@ const (
 // When ctx ends while traffic may still move, the rollout is cut back first, so Run may return well after that.
 // An error means that the journal lacks something; the traffic is where the state says all the same.
 func (c *Controller) Run(ctx context.Context, s State) (State, error) {
-	l := loop{Controller: c, events: make(chan report), batches: make(chan verdict.Batch)}
+	l := loop{Controller: c, events: make(chan report), batches: make(chan verdict.Batch), hearing: Hearing{Judge: c.Judge}}
 	l.base, l.stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer l.close()
 	ticker := time.NewTicker(tick)
@@ -104,9 +104,8 @@ type loop struct {
 
 	following bool
 	batches   chan verdict.Batch
-	// readTo is up to when evidence was read, by the last batch; lateSince is when it was first found to be old. Zero: it is fresh.
-	readTo, lateSince time.Time
-	looking           bool
+	hearing   Hearing
+	looking   bool
 
 	// unsaved waits for a journal that can be written again.
 	unsaved    []Event

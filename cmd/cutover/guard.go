@@ -133,7 +133,7 @@ func (s *session) takeGuard(ctx context.Context, id traffic.RolloutID) (*journal
 
 // watch judges the share until nothing is left to be guarded.
 func (s *session) watch(ctx context.Context, id traffic.RolloutID) error {
-	judge := verdict.NewJudge(s.config.Verdict)
+	hearing := &traffic.Hearing{Judge: verdict.NewJudge(s.config.Verdict)}
 	batches, stirs, stop := s.follow(ctx)
 	defer stop()
 	ticker := time.NewTicker(time.Second)
@@ -142,11 +142,11 @@ func (s *session) watch(ctx context.Context, id traffic.RolloutID) error {
 	for s.guards(id) {
 		if r := s.state.Open; !r.Since.Equal(told) {
 			told = r.Since
-			judge.Shift(r.Since, r.Actual.Fraction())
+			hearing.Judge.Shift(r.Since, r.Actual.Fraction())
 		}
 		select {
 		case b := <-batches:
-			if judge.Fold(b); judge.Result().Decision != verdict.Failed {
+			if !hearing.Fold(b) {
 				continue
 			}
 		case <-stirs:
@@ -161,7 +161,7 @@ func (s *session) watch(ctx context.Context, id traffic.RolloutID) error {
 		case <-ctx.Done():
 			return s.takeBack(id, traffic.Event{Kind: traffic.AbortAsked, Why: "its guard was told to end"})
 		}
-		if err := s.opine(ctx, id, judge); err != nil {
+		if err := s.opine(ctx, id, hearing); err != nil {
 			return err
 		}
 	}
@@ -200,14 +200,12 @@ func (s *session) follow(ctx context.Context) (batches <-chan verdict.Batch, sti
 }
 
 // opine takes what the judge thinks now. A change of mind goes to the journal, and a failure to nginx before that.
-func (s *session) opine(ctx context.Context, id traffic.RolloutID, judge *verdict.Judge) error {
+func (s *session) opine(ctx context.Context, id traffic.RolloutID, hearing *traffic.Hearing) error {
 	if !s.guards(id) {
 		return nil
 	}
 	now := s.now()
-	judge.Advance(now)
-	result := judge.Result()
-	e := traffic.Event{Kind: traffic.Judged, At: now, Rollout: id, Verdict: &result}
+	e := traffic.Event{Kind: traffic.Judged, At: now, Rollout: id, Verdict: hearing.Opinion(now)}
 	before, next := s.state, traffic.Next(s.state, e)
 	if before.Phase() != traffic.CuttingBack && next.Phase() == traffic.CuttingBack {
 		return s.takeBack(id, e)
