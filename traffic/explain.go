@@ -82,12 +82,14 @@ func Coming(s State, now time.Time) string {
 	switch {
 	case r == nil:
 		return ""
-	case !r.BlindSince.IsZero() && r.mayCarryNow():
+	case !r.BlindSince.IsZero() && r.mayCarryNow() && !r.Plan.Observe:
 		return fmt.Sprintf("cut back in %v unless evidence comes", (r.Plan.Inconclusive.After - r.blindFor(now)).Round(time.Second))
 	case r.Mode == HandMade && r.Phase == Soaking && r.Actual == Full:
 		return "`cutover accept` to keep it, `cutover back` to undo it"
 	case r.Mode == HandMade && r.Phase == Soaking:
 		return "`cutover shift` to move on, `cutover back` to undo it"
+	case r.Plan.Observe && r.Verdict.Decision == verdict.Failed:
+		return "nothing by itself: `cutover back` undoes it"
 	case r.Paused != "":
 		return "`cutover resume` goes on; a breach still reverts"
 	case r.Phase == Waiting:
@@ -100,6 +102,11 @@ func Coming(s State, now time.Time) string {
 		return "`cutover back` until then returns to " + string(r.Stable) + " " + r.Previous
 	}
 	return ""
+}
+
+// String says what would have happened: "would have cut back from 5 % at 12:03:04: …".
+func (o Observed) String() string {
+	return fmt.Sprintf("would have cut back from %s at %s: %s", o.Weight, clock(o.At), o.Why)
 }
 
 // Ended tells in one sentence how a rollout ended.
@@ -121,6 +128,9 @@ func Ended(r *Rollout) string {
 	sentence := fmt.Sprintf("%s %s %s: %s", r.Name(), text, clock(at), r.Why)
 	if r.Unproven != "" {
 		sentence += "; NOT PROVEN: " + r.Unproven
+	}
+	if r.Would != nil {
+		sentence += "; " + r.Would.String()
 	}
 	return sentence + r.trouble()
 }

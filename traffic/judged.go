@@ -25,9 +25,9 @@ func judged(s State, e Event) State {
 		r.cutBack(e, Held, fmt.Sprintf("not accepted within %v (--timeout)", r.Plan.Timeout))
 	case !r.HasJudge():
 	case r.mayCarryNow() && r.Verdict.Decision == verdict.Failed:
-		r.cutBack(e, Reverted, r.Verdict.Reason) // THE rule that reverts a release
+		r.giveUp(e, Reverted, r.Verdict.Reason) // THE rule that reverts a release
 	case r.blindFor(e.At) >= r.Plan.Inconclusive.After:
-		r.cutBack(e, Held, fmt.Sprintf("no evidence for %v: %s", r.blindFor(e.At).Round(time.Second), r.Verdict.Reason))
+		r.giveUp(e, Held, fmt.Sprintf("no evidence for %v: %s", r.blindFor(e.At).Round(time.Second), r.Verdict.Reason))
 	case r.Mode == HandMade: // only a person gives it more
 	case r.Phase == Waiting:
 		r.waitOn(e)
@@ -37,6 +37,18 @@ func judged(s State, e Event) State {
 		s.advance(e, r.Plan.Bake)
 	}
 	return s
+}
+
+// giveUp is what the judge, or its lack of evidence, comes to: a cutback, or only the word that there would have been one.
+func (r *Rollout) giveUp(e Event, ending Ending, why string) {
+	if !r.Plan.Observe {
+		r.cutBack(e, ending, why)
+		return
+	}
+	if r.Would == nil {
+		r.Would = &Observed{At: e.At, Weight: r.Actual, Why: why}
+	}
+	r.Holding = "only observed: " + r.Would.String()
 }
 
 func (r *Rollout) hear(e Event) {
@@ -84,7 +96,7 @@ func (s *State) advance(e Event, least time.Duration) {
 	case r.Plan.Inconclusive.Then == verdict.Proceed && r.mayProceed():
 		s.step(e, Proceeded)
 	case r.Plan.Inconclusive.Then == verdict.Back:
-		r.cutBack(e, Held, fmt.Sprintf("undecided after %v: %s", live.Round(time.Second), r.Verdict.Reason))
+		r.giveUp(e, Held, fmt.Sprintf("undecided after %v: %s", live.Round(time.Second), r.Verdict.Reason))
 	default:
 		r.Holding = r.Verdict.Reason
 	}

@@ -47,6 +47,8 @@ type Plan struct {
 	Timeout time.Duration `json:"timeout,omitempty"`
 	// DrawsRequests tells that each request is drawn by itself, so that the log has to show the share.
 	DrawsRequests bool `json:"draws_requests,omitempty"`
+	// Observe makes the judge a witness: it takes nothing back, and what it fails gets no further share. People and signals still do.
+	Observe bool `json:"observe,omitempty"`
 	// KeepWarm is how long the old stack stays up after acceptance, so that a cutback remains one rename.
 	KeepWarm time.Duration `json:"keep_warm"`
 }

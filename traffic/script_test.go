@@ -137,6 +137,8 @@ func (s *script) setPlan(text string) error {
 			s.plan.Timeout, err = time.ParseDuration(value)
 		case "keep_warm":
 			s.plan.KeepWarm, err = time.ParseDuration(value)
+		case "observe":
+			s.plan.Observe, err = strconv.ParseBool(value)
 		case "inconclusive":
 			after, then, _ := strings.Cut(value, "/")
 			s.plan.Inconclusive.Then = verdict.Then(then)

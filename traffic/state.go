@@ -113,10 +113,19 @@ type Rollout struct {
 	// Ending and Why are set when the end is decided: on entering CuttingBack or Accepted, or when it fails before any traffic.
 	Ending Ending `json:"ending,omitempty"`
 	Why    string `json:"why,omitempty"`
+	// Would is the first cutback that a rollout which is only observed would have had; nil where there was none.
+	Would *Observed `json:"would,omitempty"`
 	// Unproven says why nobody could tell that stable has the traffic; empty when it was proven or never touched.
 	Unproven string `json:"unproven,omitempty"`
 	// Trouble is what went wrong without touching traffic: workers that did not start, an old stack that did not stop.
 	Trouble string `json:"trouble,omitempty"`
+}
+
+// Observed is a cutback that was only said.
+type Observed struct {
+	At     time.Time `json:"at"`
+	Weight Weight    `json:"weight"`
+	Why    string    `json:"why"`
 }
 
 // HasJudge tells whether a judge's word counts in this rollout.

@@ -23,6 +23,10 @@ for too little evidence (verdict.inconclusive: proceed), and is recorded as
 the one or the other. A lost terminal (a dropped SSH link) ends nothing:
 follow it with 'cutover status'.
 
+With --observe the judge takes nothing back: what it would have reverted stays
+where it is, gets no further share, and waits for 'cutover back'. People,
+signals, --timeout and the guardian still cut back.
+
 EXAMPLES
    cutover promote --tag v1.4.0
    cutover promote --tag v1.4.0 --timeout 2h --json --yes    # in a CI job
@@ -59,6 +63,7 @@ func (i *invocation) promotes(spec commandSpec) *cli.Command {
 		&cli.DurationFlag{Name: "timeout", Usage: "cut back if not accepted within `DURATION`", DefaultText: "none"},
 		&cli.BoolFlag{Name: "yes", Usage: "ask nothing: Ctrl-C means back; never an approval", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "plan", Usage: "only print what the plan is likely to take", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "observe", Usage: "never revert by the verdict, only say when it would", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "again", Usage: "although this release was taken back before; needs --why", DisableDefaultText: true},
 		&cli.StringFlag{Name: "why", Usage: "a `SENTENCE` for the history"},
 		waitFlag(),
@@ -89,7 +94,7 @@ func (i *invocation) promotes(spec commandSpec) *cli.Command {
 			return err
 		}
 		w := wish{tag: tag, plan: s.config.plan(), why: c.String("why"), question: mayAsk}
-		w.plan.Timeout = c.Duration("timeout")
+		w.plan.Timeout, w.plan.Observe = c.Duration("timeout"), c.Bool("observe")
 		if c.Bool("yes") {
 			w.question = neverAsk
 		}
