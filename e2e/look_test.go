@@ -57,7 +57,11 @@ type past struct {
 	Release string `json:"release"`
 	Result  string `json:"result"`
 	Why     string `json:"why"`
-	Steps   []struct {
+	Would   struct {
+		Weight float64 `json:"weight"`
+		Why    string  `json:"why"`
+	} `json:"would"`
+	Steps []struct {
 		Weight float64 `json:"weight"`
 		How    string  `json:"how"`
 	} `json:"steps"`

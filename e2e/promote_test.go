@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -109,6 +110,19 @@ func TestRevert_ABadRelease(t *testing.T) {
 		require.Equal(t, "reverted", last.Result)
 		require.Contains(t, last.Why, "failed")
 		require.Equal(t, 20.0, last.Steps[0].Weight)
+	})
+	t.Run("and is only said where the rollout is observed, until somebody cuts back", func(t *testing.T) {
+		s := s.in(t)
+		p := s.starts("promote", "--env", "bold", "--observe", "--again", "--why", "a look at the judge", "--tag", bad.Tag)
+		require.Eventually(t, func() bool { return strings.Contains(s.status().Rollout.Holding, "would have cut back from 20 %") }, time.Minute, time.Second)
+		time.Sleep(3 * time.Second) // nothing follows
+		require.Equal(t, 20.0, s.status().Weight)
+		s.types(0, "back")
+		p.ends(10)
+		require.Equal(t, "aborted", s.history()[0].Result)
+		require.Contains(t, s.history()[0].Would.Why, "candidate fails")
+		require.Equal(t, 20.0, s.history()[0].Would.Weight)
+		s.none(time.Now(), bad.Tag)
 	})
 	s.journalIsWhole()
 }

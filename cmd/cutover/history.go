@@ -20,6 +20,8 @@ type historyLine struct {
 	Result  string               `json:"result"`
 	Steps   []traffic.StepRecord `json:"steps,omitempty"`
 	Why     string               `json:"why"`
+	// Would is the cutback that a rollout with --observe would have had first.
+	Would *traffic.Observed `json:"would,omitempty"`
 }
 
 const historyHelp = `
@@ -104,7 +106,7 @@ func lineOf(r traffic.Rollout) historyLine {
 	}
 	return historyLine{
 		Rollout: r.ID, Mode: r.Mode, Opened: r.Opened, Ended: r.Ended, By: r.By, Release: r.Release.Tag, Color: r.Candidate(),
-		Result: result, Steps: r.Steps, Why: r.Why,
+		Result: result, Steps: r.Steps, Why: r.Why, Would: r.Would,
 	}
 }
 
@@ -121,6 +123,9 @@ func (s *session) printHistory(lines []historyLine) {
 			l.Mode, l.Result, reached, l.By)
 		if l.Why != "" {
 			s.out.line("        %s", l.Why)
+		}
+		if l.Would != nil {
+			s.out.line("        %s", l.Would)
 		}
 	}
 }
