@@ -12,6 +12,7 @@ const (
 	HandOver ActionKind = "hand-over"
 	Finish   ActionKind = "finish"
 	Retire   ActionKind = "retire"
+	RunHooks ActionKind = "run-hooks"
 )
 
 // Action is one effect with what it needs to know.
@@ -22,6 +23,8 @@ type Action struct {
 	Tag     string
 	Split   Split
 	Why     string
+	// Hook is what RunHooks is told.
+	Hook HookCall
 }
 
 // Pending is the one effect that the state is waiting for, if any. It depends on the state alone, so that a state that was
@@ -33,6 +36,8 @@ func Pending(s State) (Action, bool) {
 	}
 	a := Action{Rollout: r.ID, Color: r.Candidate(), Tag: r.Release.Tag}
 	switch {
+	case r.Hook != "":
+		a.Kind, a.Hook = RunHooks, r.call()
 	case r.Phase == Preparing:
 		a.Kind = Prepare
 	case r.Phase == Ready:

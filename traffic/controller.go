@@ -28,7 +28,9 @@ type Controller struct {
 	// Signal and Judge are needed by promotions only.
 	Signal Signal
 	Judge  Judge
-	Log    Log
+	// Hooks is needed where the plan has any.
+	Hooks Hooks
+	Log   Log
 	// Inbox brings what people, signals and other processes ask; may be nil, and may be closed.
 	Inbox <-chan Message
 	Now   func() time.Time
@@ -117,6 +119,7 @@ type loop struct {
 type job struct {
 	kind   ActionKind
 	weight Weight
+	hook   HookPoint
 	cancel context.CancelFunc
 }
 
@@ -212,7 +215,7 @@ func (l *loop) look(s State) {
 func (l *loop) perform(s State) {
 	a, wanted := Pending(s)
 	if l.running != nil {
-		if wanted && l.running.kind == a.Kind && l.running.weight == a.Split.Weight {
+		if wanted && l.running.kind == a.Kind && l.running.weight == a.Split.Weight && l.running.hook == a.Hook.Point {
 			return
 		}
 		l.running.cancel()
@@ -229,7 +232,7 @@ func (l *loop) perform(s State) {
 	} else {
 		ctx, cancel = context.WithCancel(l.base)
 	}
-	j := &job{kind: a.Kind, weight: a.Split.Weight, cancel: cancel}
+	j := &job{kind: a.Kind, weight: a.Split.Weight, hook: a.Hook.Point, cancel: cancel}
 	l.running = j
 	l.open++
 	go func() {
@@ -292,6 +295,10 @@ func (l *loop) act(ctx context.Context, a Action) Event {
 		return outcome(Event{Kind: Finished, Live: &live}, FinishFailed, err)
 	case Retire:
 		return outcome(Event{Kind: Retired}, Retired, l.Stacks.Retire(ctx, a.Color))
+	case RunHooks:
+		e := outcome(Event{Kind: Hooked}, Hooked, l.Hooks.Hook(ctx, a.Hook))
+		e.Hook = a.Hook.Point
+		return e
 	}
 	panic("an action without an effect: " + string(a.Kind))
 }

@@ -34,6 +34,7 @@ const (
 	Finished      EventKind = "finished"
 	FinishFailed  EventKind = "finish-failed"
 	Retired       EventKind = "retired"
+	Hooked        EventKind = "hooked"
 
 	// Judged is the judge's opinion at a time; it is also the tick by which soaks and waits end.
 	Judged EventKind = "judged"
@@ -73,6 +74,7 @@ type Event struct {
 	Weight  Weight          `json:"weight,omitzero"`
 	Guarded bool            `json:"guarded,omitempty"`
 	Release *Release        `json:"release,omitempty"`
+	Hook    HookPoint       `json:"hook,omitempty"`
 	Opening *Opening        `json:"opening,omitempty"`
 	Live    *Live           `json:"live,omitempty"`
 	Verdict *verdict.Result `json:"verdict,omitempty"`

@@ -17,7 +17,7 @@ func judged(s State, e Event) State {
 	switch {
 	case r.Phase == CuttingBack || r.Phase == Finishing:
 	case r.Phase == Accepted:
-		if r.HandedOver && !e.At.Before(s.WarmUntil()) {
+		if r.HandedOver && r.Hook == "" && !e.At.Before(s.WarmUntil()) {
 			r.Trouble = ""
 			r.enter(Finishing, e)
 		}
@@ -81,7 +81,7 @@ func (s *State) advance(e Event, least time.Duration) {
 	r := s.Open
 	r.Holding = ""
 	live := e.At.Sub(r.Entered)
-	if live < least || r.Paused != "" || e.Verdict == nil {
+	if live < least || r.Paused != "" || e.Verdict == nil || r.Hook != "" {
 		return
 	}
 	if r.Holding = r.astray(); r.Holding != "" {
@@ -145,6 +145,7 @@ func (s *State) step(e Event, how How) {
 	switch {
 	case r.Phase == Baking:
 		s.accept(e, how)
+	case r.Step+1 == r.Plan.last() && !r.MayPromote && r.due(BeforePromote): // and when they have passed, by the next verdict
 	case r.Step == r.Plan.last():
 		r.Steps[len(r.Steps)-1].How = how
 		r.enter(Baking, e)

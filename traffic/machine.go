@@ -25,6 +25,8 @@ func Next(s State, e Event) State {
 		return judged(s, e)
 	case Prepared, PrepareFailed, Checked, Raised, RaiseFailed:
 		return reportUp(s, e)
+	case Hooked:
+		return hooked(s, e)
 	case CutProven, CutUnproven, HandedOver, Finished, FinishFailed, Retired:
 		return reportEnd(s, e)
 	case Paused, Resumed, Approved, Retargeted, AcceptedByHand, FinishNow:
@@ -87,6 +89,7 @@ func reportUp(s State, e Event) State {
 		}
 		s = s.runs(r.Candidate(), &r.Release)
 		r.enter(Ready, e)
+	case e.Kind == Checked && r.Phase == Ready && r.Mode == Promotion && r.Plan.last() == 0 && !r.MayPromote && r.due(BeforePromote):
 	case e.Kind == Checked && r.Phase == Ready:
 		if r.mustWait(0) || r.Paused != "" {
 			r.enter(Waiting, e)
@@ -110,6 +113,9 @@ func (r *Rollout) raised(e Event) {
 	r.leaveStep(e, ByHand) // only a hand-made share is left by the next raise; a promotion's step was left before it
 	r.Actual, r.Since = r.Wanted, e.At
 	r.Steps = append(r.Steps, StepRecord{Weight: r.Actual, Live: e.At})
+	if r.Mode == Promotion {
+		r.due(AfterStep)
+	}
 	if r.Mode == Promotion && r.Step == r.Plan.last() && r.Plan.Steps[r.Step].Soak == 0 {
 		r.enter(Baking, e)
 		return
@@ -127,18 +133,19 @@ func reportEnd(s State, e Event) State {
 		}
 		r.Cut, r.Wanted, r.Actual = true, 0, 0
 		if !r.HandedOver {
-			return s.over(e)
+			return s.cutOver(e)
 		}
 	case e.Kind == HandedOver && r.Phase == CuttingBack && r.Cut:
 		r.Trouble = e.Why
-		return s.over(e)
+		return s.cutOver(e)
 	case e.Kind == HandedOver && r.Phase == Accepted:
 		r.HandedOver, r.Trouble = true, e.Why
-		if r.Plan.KeepWarm == 0 && r.Trouble == "" {
+		if !r.due(AfterPromote) && r.Plan.KeepWarm == 0 && r.Trouble == "" {
 			r.enter(Finishing, e)
 		}
 	case e.Kind == Finished && r.Phase == Finishing:
 		r.Served = true
+		r.due(BeforeRetire)
 	case e.Kind == FinishFailed && r.Phase == Finishing && !r.Served:
 		r.Trouble = e.Why
 	case e.Kind == Retired && r.Phase == Finishing && r.Served:
@@ -243,7 +250,7 @@ func (r *Rollout) cutBack(e Event, ending Ending, why string) {
 		r.Wanted = 0 // a hand-made share that nginx was not asked for yet
 	}
 	r.leaveStep(e, "")
-	r.Ending, r.Why, r.Holding, r.Paused = ending, why, "", ""
+	r.Ending, r.Why, r.Holding, r.Paused, r.Hook = ending, why, "", "", ""
 	r.enter(CuttingBack, e)
 }
 
@@ -262,6 +269,14 @@ func (r *Rollout) mustWait(step int) bool {
 	}
 	_, asks := r.Plan.approvalAt(step)
 	return asks
+}
+
+// cutOver ends a rollout that was cut back, after the hooks that are to hear of it.
+func (s State) cutOver(e Event) State {
+	if s.Open.due(s.Open.endHook()) {
+		return s
+	}
+	return s.over(e)
 }
 
 func (s State) over(e Event) State {

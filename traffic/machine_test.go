@@ -127,7 +127,7 @@ func eachMeeting(t *testing.T, each func(place, line string, met pair, before, a
 		"opened promotion v9", "opened hand-made v9 20", "retargeted 50", "retargeted 0",
 		"prepare-failed worker died", "checked", "raised 5", "raised 20", "raised 100", "raise-failed refused",
 		"cut-proven", "cut-unproven nobody answers", "handed-over", "handed-over worker died", "finished",
-		"finish-failed old workers", "retired", "retired it runs still",
+		"finish-failed old workers", "retired", "retired it runs still", "hooked after_step",
 		"judged", "judged pass", "judged fail/errors 4 % against 0.2 %", "judged blind/silence no line",
 		"judged undecided/evidence 300 more", "judged undecided/suspicion maybe",
 		"+1h judged", "+1h judged pass", "+1h judged undecided/evidence 300 more", "+1h judged undecided/baseline-unhealthy both",

@@ -49,6 +49,8 @@ type Plan struct {
 	DrawsRequests bool `json:"draws_requests,omitempty"`
 	// Observe makes the judge a witness: it takes nothing back, and what it fails gets no further share. People and signals still do.
 	Observe bool `json:"observe,omitempty"`
+	// Hooks are the points at which commands of the user's run.
+	Hooks []HookPoint `json:"hooks,omitempty"`
 	// KeepWarm is how long the old stack stays up after acceptance, so that a cutback remains one rename.
 	KeepWarm time.Duration `json:"keep_warm"`
 }

@@ -68,6 +68,13 @@ type Stacks interface {
 	Retire(ctx context.Context, c Color) error
 }
 
+// Hooks runs the user's commands.
+type Hooks interface {
+	// Hook runs the commands of one point in order, to the first that fails. Running them twice must do the same as once. It returns
+	// soon after the context ends, and leaves nothing running.
+	Hook(ctx context.Context, call HookCall) error
+}
+
 // Signal streams what users get.
 type Signal interface {
 	// Follow hands batches of evidence to the judge until the context ends, in order, from one goroutine.

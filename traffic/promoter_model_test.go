@@ -144,7 +144,7 @@ func (w *world) write(e traffic.Event) {
 func (w *world) start(s traffic.State) {
 	a, wanted := traffic.Pending(s)
 	if r := w.running; r != nil {
-		if wanted && r.action.Kind == a.Kind && r.action.Split.Weight == a.Split.Weight {
+		if wanted && r.action.Kind == a.Kind && r.action.Split.Weight == a.Split.Weight && r.action.Hook.Point == a.Hook.Point {
 			return
 		}
 		w.ghosts, w.running = append(w.ghosts, r), nil
@@ -203,6 +203,13 @@ func (w *world) stage(k *task) traffic.Event {
 		return w.outcome(traffic.Checked, traffic.PrepareFailed)
 	case traffic.HandOver:
 		return w.outcome(traffic.HandedOver, traffic.HandedOver)
+	case traffic.RunHooks:
+		if a.Hook.Point == traffic.OnRevert {
+			require.Equal(w.t, traffic.Full, h.serves(a.Hook.Color.Other()), "on_revert is told before users are on stable")
+		}
+		e := w.outcome(traffic.Hooked, traffic.Hooked)
+		e.Hook = a.Hook.Point
+		return e
 	}
 	require.Zero(w.t, h.serves(a.Color), "%s is stopped while it serves", a.Color)
 	h.up[a.Color] = false

@@ -158,6 +158,13 @@ func drawPlan(t *rapid.T) traffic.Plan {
 			p.Approve = append(p.Approve, traffic.Approval{At: at, Within: 2 * time.Hour})
 		}
 	}
+	for _, point := range []traffic.HookPoint{
+		traffic.AfterStep, traffic.BeforePromote, traffic.AfterPromote, traffic.OnRevert, traffic.OnFail, traffic.BeforeRetire,
+	} {
+		if rapid.IntRange(0, 3).Draw(t, "has "+string(point)) == 0 {
+			p.Hooks = append(p.Hooks, point)
+		}
+	}
 	return p
 }
 

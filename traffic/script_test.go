@@ -41,7 +41,7 @@ const (
 var kinds = []traffic.EventKind{
 	traffic.StableSet, traffic.StackUp, traffic.StackDown, traffic.Opened, traffic.Retargeted,
 	traffic.Prepared, traffic.PrepareFailed, traffic.Checked, traffic.Raised, traffic.RaiseFailed,
-	traffic.CutProven, traffic.CutUnproven, traffic.HandedOver, traffic.Finished, traffic.FinishFailed, traffic.Retired,
+	traffic.CutProven, traffic.CutUnproven, traffic.HandedOver, traffic.Finished, traffic.FinishFailed, traffic.Retired, traffic.Hooked,
 	traffic.Judged, traffic.Paused, traffic.Resumed, traffic.Approved, traffic.AbortAsked, traffic.CutSeen,
 	traffic.AcceptedByHand, traffic.FinishNow, traffic.JournalFailed, traffic.Recovered,
 }
@@ -137,6 +137,10 @@ func (s *script) setPlan(text string) error {
 			s.plan.Timeout, err = time.ParseDuration(value)
 		case "keep_warm":
 			s.plan.KeepWarm, err = time.ParseDuration(value)
+		case "hooks":
+			for point := range strings.SplitSeq(value, ",") {
+				s.plan.Hooks = append(s.plan.Hooks, traffic.HookPoint(point))
+			}
 		case "observe":
 			s.plan.Observe, err = strconv.ParseBool(value)
 		case "inconclusive":
@@ -208,6 +212,9 @@ func (s *script) event(kind, rest string) (traffic.Event, error) {
 		if len(fields) > 1 {
 			e.Release = &traffic.Release{Tag: fields[1]}
 		}
+	case traffic.Hooked:
+		point, why, _ := strings.Cut(rest, " ")
+		e.Hook, e.Why = traffic.HookPoint(point), why
 	case traffic.Prepared:
 		e.Release = &traffic.Release{Tag: s.state.Open.Release.Tag, Images: map[string]string{"backend": "sha256:7"}}
 	case traffic.Raised, traffic.Retargeted:
@@ -303,6 +310,8 @@ func effect(s traffic.State) string {
 		return "cut"
 	case a.Kind == traffic.Finish:
 		return "finish"
+	case a.Kind == traffic.RunHooks:
+		return fmt.Sprintf("%s of %s %s at %s", a.Hook.Point, a.Hook.Color, a.Hook.Tag, a.Hook.Weight)
 	}
 	return strings.TrimSpace(fmt.Sprintf("%s %s %s", a.Kind, a.Color, a.Tag))
 }

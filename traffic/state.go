@@ -104,6 +104,11 @@ type Rollout struct {
 	Cleared int          `json:"cleared"`
 	Steps   []StepRecord `json:"steps,omitempty"`
 
+	// Hook is the point whose hooks the rollout waits for; empty when it waits for none.
+	Hook HookPoint `json:"hook,omitempty"`
+	// MayPromote tells that the before_promote hooks have passed.
+	MayPromote bool `json:"may_promote,omitempty"`
+
 	// HandedOver tells that the workers run with the new release. Served, in Finishing, that nginx no longer needs the
 	// rollout's folder. Cut, in CuttingBack, that nginx was asked and gives everything to stable, or could not be asked.
 	HandedOver bool `json:"handed_over,omitempty"`
@@ -189,7 +194,7 @@ func (s State) Settled() bool {
 	case Idle:
 		return true
 	case Accepted:
-		return s.Open.HandedOver
+		return s.Open.HandedOver && s.Open.Hook == ""
 	case Soaking:
 		return s.Open.Mode == HandMade
 	case Finishing:
