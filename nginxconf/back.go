@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"cutover/traffic"
@@ -61,6 +62,12 @@ func Back(ctx context.Context, root string, host Host, now func() time.Time) (Ou
 		}
 	}
 	d := descentOf(root, card, host, now)
+	var syncing sync.WaitGroup
+	defer syncing.Wait()
+	if len(o.Cut) > 0 {
+		// Only a power loss needs it, and a sick disk may take long: the proof does not wait for it.
+		syncing.Go(func() { _ = d.sync() })
+	}
 	if err != nil {
 		err = noProof(root, err)
 	} else {
@@ -71,10 +78,6 @@ func Back(ctx context.Context, root string, host Host, now func() time.Time) (Ou
 	}
 	if d.tree.fixed() {
 		o.Took = now().Sub(began)
-	}
-	if len(o.Cut) > 0 {
-		// Only a power loss needs the sync, and a sick disk may take long for it: proof first.
-		_ = d.sync()
 	}
 	return o, errors.Join(failed, err)
 }

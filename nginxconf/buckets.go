@@ -20,16 +20,13 @@ type buckets struct {
 	count int
 }
 
-// of is how many buckets make the share: the nearest number, but neither none nor all for a share that is neither.
+// of is how many buckets make the share, rounded towards stable: nobody gets more than was asked for. One is the least that a share can
+// be made of; see Proxy.Exact.
 func (b buckets) of(w traffic.Weight) int {
-	switch w {
-	case 0:
+	if w == 0 {
 		return 0
-	case traffic.Full:
-		return b.count
 	}
-	n := (int(w)*b.count + int(traffic.Full)/2) / int(traffic.Full)
-	return min(max(n, 1), b.count-1)
+	return max(int(w)*b.count/int(traffic.Full), 1)
 }
 
 // weight is the share that so many buckets make.

@@ -17,7 +17,7 @@ func TestBuckets_OfAWeight(t *testing.T) {
 		weight traffic.Weight
 		want   int
 	}{
-		{100, 0, 0}, {100, 1, 1}, {100, 50, 1}, {100, 100, 1}, {100, 149, 1}, {100, 150, 2}, {100, 500, 5}, {100, 9999, 99}, {100, traffic.Full, 100},
+		{100, 0, 0}, {100, 1, 1}, {100, 50, 1}, {100, 100, 1}, {100, 150, 1}, {100, 199, 1}, {100, 200, 2}, {100, 500, 5}, {100, 9999, 99}, {100, traffic.Full, 100},
 		{1000, 1, 1}, {1000, 10, 1}, {1000, 50, 5}, {1000, 2000, 200}, {1000, 9999, 999}, {1000, traffic.Full, 1000},
 	} {
 		require.Equal(t, c.want, buckets{count: c.count}.of(c.weight), "%s of %d", c.weight, c.count)

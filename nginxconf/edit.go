@@ -46,6 +46,7 @@ func (c *Chain) Edit(s Site, web []Target, stable traffic.Color) Edit {
 			e.pass(d, around)
 		}
 	}
+	e.unmix()
 	e.carryOut()
 	mine := s.OwnsServers
 	for _, server := range e.blocks.servers {

@@ -73,7 +73,7 @@ func (e *editor) destination(p *passPlan, d *Directive) (ours bool) {
 	if p.to, p.why, ours = e.through(upstream); !ours {
 		e.namesake(d, upstream)
 	}
-	p.remedy = "If these may be left out, write `proxy_pass " + p.to.service.Pass + ";`."
+	p.remedy = "If these may be left out, write `" + p.to.service.passedBy(d) + ";`."
 	return ours
 }
 
@@ -107,17 +107,37 @@ func (e *editor) namesake(d, upstream *Directive) {
 	}
 }
 
+// passedBy is the pass to the service that does what d does: by gRPC, or by HTTP.
+func (t Target) passedBy(d *Directive) string {
+	if d.is("grpc_pass") {
+		return "grpc_pass grpc://" + strings.TrimPrefix(t.Pass, "http://")
+	}
+	return "proxy_pass " + t.Pass
+}
+
+// spoken tells whether a service of ours can be passed to so: by HTTP or gRPC, and without TLS.
+func spoken(d *Directive, scheme string) bool {
+	if d.is("grpc_pass") {
+		return scheme == "" || scheme == "grpc"
+	}
+	return d.is("proxy_pass") && scheme == "http"
+}
+
 // plan makes the changes of one pass, or says why a hand is needed.
 func (e *editor) plan(p *passPlan, d *Directive, around []*Directive) {
 	parts := passed.FindStringSubmatch(d.arg(0))
 	scheme, host, uri := strings.ToLower(parts[1]), parts[2], parts[3]
 	block := around[len(around)-1]
-	pass := p.to.service.Pass
+	_, pass, _ := strings.Cut(p.to.service.passedBy(d), " ")
 	byName := !strings.Contains(pass, "$") // which can be followed by a path
 	switch {
-	case !d.is("proxy_pass"), scheme != "http":
-		p.why = "cutover's pools are for proxy_pass with plain HTTP"
-		p.remedy = "Let the service speak HTTP on its loopback port, then write `proxy_pass " + pass + ";`."
+	case !spoken(d, scheme):
+		protocol := "HTTP"
+		if d.is("grpc_pass") {
+			protocol = "gRPC without TLS"
+		}
+		p.why = "cutover's pools are for proxy_pass with plain HTTP, and grpc_pass without TLS"
+		p.remedy = "Let the service speak " + protocol + " on its loopback port, then write `" + p.to.service.passedBy(d) + ";`."
 		return
 	case uri != "" && !byName && !keeps(block, uri):
 		p.why = fmt.Sprintf("the path %s at its end takes the place of the location's, and a variable cannot do that", uri)
@@ -135,13 +155,17 @@ func (e *editor) plan(p *passPlan, d *Directive, around []*Directive) {
 	if byName {
 		pass += uri
 	}
-	if caches, _ := inEffect(around, "proxy_cache"); len(caches) > 0 && caches[0].arg(0) != "off" {
+	if caches, _ := inEffect(around, "proxy_cache"); d.is("proxy_pass") && len(caches) > 0 && caches[0].arg(0) != "off" {
 		if keys, _ := inEffect(around, "proxy_cache_key"); len(keys) == 0 {
 			p.notes = append(p.notes, "the cache's default key begins with the pool's name: what is cached now is fetched anew, and for each color apart")
 		}
 	}
 	p.changes = []lineChange{{d.argument, pass}}
-	e.surroundingsOf(p, proxied{block: block, around: around, url: parts[1] + "://" + host, uri: uri, name: strings.TrimSuffix(host, ":80")})
+	x := proxied{block: block, around: around, grpc: d.is("grpc_pass"), url: parts[1] + "://" + host, uri: uri, name: strings.TrimSuffix(host, ":80")}
+	if x.grpc {
+		x.name = host // with its port, whichever that is
+	}
+	e.surroundingsOf(p, x)
 }
 
 // prefixOf is the path of a plain location, one without = or a regular expression.
@@ -169,6 +193,7 @@ func keeps(block *Directive, uri string) bool {
 type proxied struct {
 	block  *Directive   // that the pass stands in
 	around []*Directive // with it, outermost first
+	grpc   bool
 	// url and uri are the pass's argument; name is the Host header that nginx made of it.
 	url, uri, name string
 }
@@ -186,7 +211,11 @@ func (e *editor) surroundingsOf(p *passPlan, x proxied) {
 			p.changes = append(p.changes, lineChange{d.argument, restated}) // nginx allows no default beside a variable
 		}
 	}
-	headers, at := inEffect(x.around, "proxy_set_header")
+	setHeader := "proxy_set_header"
+	if x.grpc {
+		setHeader = "grpc_set_header"
+	}
+	headers, at := inEffect(x.around, setHeader)
 	if i := slices.IndexFunc(headers, func(d *Directive) bool { return strings.EqualFold(d.arg(0), "Host") }); i >= 0 {
 		if slices.Contains(named(headers[i].arg(1)), "proxy_host") {
 			p.why = fmt.Sprintf("%s:%d sends $proxy_host as Host, which would become the name of a pool", headers[i].File, headers[i].Line)
@@ -194,7 +223,7 @@ func (e *editor) surroundingsOf(p *passPlan, x proxied) {
 		}
 		return
 	}
-	host := "proxy_set_header Host " + x.name + ";"
+	host := setHeader + " Host " + x.name + ";"
 	inherited := len(headers) > 0 && at != x.block
 	if inherited || !x.block.is("location") || e.nested(x.block) {
 		p.why = "nobody sets the Host header, so that nginx sends " + x.name + ", and would send the name of a pool"
@@ -202,9 +231,33 @@ func (e *editor) surroundingsOf(p *passPlan, x proxied) {
 		return
 	}
 	p.lines = append(p.lines, host)
-	if redirects, _ := inEffect(x.around, "proxy_redirect"); len(redirects) == 0 {
+	if redirects, _ := inEffect(x.around, "proxy_redirect"); len(redirects) == 0 && !x.grpc {
 		p.lines = append(p.lines, "proxy_redirect "+restated+";")
 	}
+}
+
+// unmix leaves to a hand what passes by gRPC to a service that is asked by HTTP too.
+func (e *editor) unmix() {
+	for d, p := range e.plans {
+		if !d.is("grpc_pass") || p.why != "" {
+			continue
+		}
+		if other := e.plannedByHTTP(p.to.service); other != nil {
+			p.why, p.remedy = mixing(other)
+		} else if other := e.byHTTP(p.to.service.Pass); other != nil {
+			p.why, p.remedy = mixing(other)
+		}
+	}
+}
+
+// plannedByHTTP finds a proxy_pass that leads to the service today.
+func (e *editor) plannedByHTTP(service Target) *Directive {
+	for d := range e.chain.all() {
+		if p := e.plans[d]; p != nil && d.is("proxy_pass") && p.to.service == service {
+			return d
+		}
+	}
+	return nil
 }
 
 // nested tells whether a block holds another one that passes requests on: it would inherit what is added.

@@ -22,6 +22,8 @@ type Examination struct {
 	Enclosed error
 	// Tree tells whether there is a generation, Reach whether nginx's workers get to the folder that a cutback renames.
 	Tree, Reach error
+	// Movable tells whether whoever asks can rename what a rollout needs renamed, in and out of that folder.
+	Movable error
 	// Namesake is another app of this nginx whose names would be the same.
 	Namesake error
 	// Running tells whether nginx's master is there, Refused what `nginx -t` has against the configuration as it stands.
@@ -37,7 +39,7 @@ func (e Examination) Sound() bool {
 			return false
 		}
 	}
-	for _, err := range []error{e.Unreadable, e.Enclosed, e.Tree, e.Reach, e.Namesake, e.Running, e.Refused, e.Stranger} {
+	for _, err := range []error{e.Unreadable, e.Enclosed, e.Tree, e.Reach, e.Movable, e.Namesake, e.Running, e.Refused, e.Stranger} {
 		if err != nil {
 			return false
 		}
@@ -67,7 +69,7 @@ func (p *Proxy) surroundings(ctx context.Context, i instance) Examination {
 		e.Tree = &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("%s has no generation yet: %w", p.root, err), Hint: "`cutover init` writes the first one."}
 		return e
 	}
-	e.Reach = CheckReach(p.fence.rollouts(), p.workerUser(i))
+	e.Reach, e.Movable = CheckReach(p.fence.rollouts(), p.workerUser(i)), p.fence.movable()
 	return e
 }
 

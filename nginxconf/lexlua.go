@@ -1,6 +1,6 @@
 package nginxconf
 
-import "bytes"
+import "strings"
 
 // lua passes the body of a …_by_lua_block. Its braces are paired by Lua's rules, not by nginx's: one in a string, a
 // long bracket or a comment counts for nothing.
@@ -9,7 +9,7 @@ func (l *lexer) lua() (token, error) {
 	for depth := 0; l.at < len(l.source); {
 		rest := l.source[l.at:]
 		switch c := rest[0]; {
-		case bytes.HasPrefix(rest, []byte("--")):
+		case strings.HasPrefix(rest, "--"):
 			l.skip(2)
 			if !l.longBracket() {
 				l.skipPast("\n")
@@ -26,7 +26,7 @@ func (l *lexer) lua() (token, error) {
 				depth--
 			}
 			if depth == 0 {
-				return token{kind: tokenLua, text: string(l.source[start+1 : l.at-1]), start: start, end: l.at, line: line}, nil
+				return token{kind: tokenLua, text: l.source[start+1 : l.at-1], start: start, end: l.at, line: line}, nil
 			}
 		}
 	}
@@ -46,7 +46,7 @@ func (l *lexer) longBracket() bool {
 	if level == len(rest) || rest[level] != '[' {
 		return false
 	}
-	closing := "]" + string(rest[1:level]) + "]"
+	closing := "]" + rest[1:level] + "]"
 	l.skip(level + 1)
 	l.skipPast(closing)
 	return true
@@ -67,7 +67,7 @@ func (l *lexer) luaString(quote byte) {
 
 // skipPast passes everything up to the end of the mark, or of the file where there is none.
 func (l *lexer) skipPast(mark string) {
-	n := bytes.Index(l.source[l.at:], []byte(mark))
+	n := strings.Index(l.source[l.at:], mark)
 	if n < 0 {
 		l.skip(len(l.source) - l.at)
 		return

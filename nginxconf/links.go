@@ -106,13 +106,25 @@ func (f Fence) arrange(id traffic.RolloutID, stable traffic.Color) error {
 	)
 }
 
-// restoreStable makes the color stable again that was it before the rollout in the folder, which was cut back. Most often it is still.
+// restoreStable makes the color stable again that was it before the rollout in the folder, which was cut back. Most often it is still,
+// and then it is no failure that the link cannot be renamed: whoever may write in rollouts/ need not be able to write above it. Nobody
+// else can change the default now, since what could is behind the fence.
 func (f Fence) restoreStable(folder string) error {
-	err := os.Rename(filepath.Join(folder, stableOld), f.stableLink())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("make the release before the default again: %w", err)
+	waiting := filepath.Join(folder, stableOld)
+	err := os.Rename(waiting, f.stableLink())
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return nil
+	was, gone := os.Readlink(waiting)
+	is, _ := os.Readlink(f.stableLink()) // an unreadable one is not the same
+	switch {
+	case errors.Is(gone, fs.ErrNotExist): // between two mounts the kernel does not say so
+		return nil
+	case gone == nil && is == was:
+		_ = os.Remove(waiting) // only to be tidy: a later cutback would find the same
+		return nil
+	}
+	return fmt.Errorf("make the release before the default again: %w", err)
 }
 
 // linked is what the links say.
@@ -124,7 +136,8 @@ type linked struct {
 	n       int
 }
 
-// read follows the links as nginx does.
+// read follows the links as nginx does. Of links that cannot be followed the error comes with what was read before: stable is empty where
+// not even that is known.
 func (b buckets) read() (linked, error) {
 	f := Fence{b.root}
 	var l linked
@@ -140,7 +153,7 @@ func (b buckets) read() (linked, error) {
 		l.rollout, err = traffic.ParseRolloutID(target)
 	}
 	if err != nil {
-		return linked{}, err
+		return l, err
 	}
 	set, err := os.Readlink(f.candidateFolder(l.rollout, l.stable.Other()))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -165,6 +165,7 @@ func TestFindings(t *testing.T) {
 		{"a fixed name", []change{{"http://$cutover_shop_web; #pass", "http://cutover_shop_web/x;"}}, []string{
 			"sites/shop.conf:7 refuse: proxy_pass names cutover_shop_web, while nginx.pass is variable",
 			"nginx.conf:3 refuse: nothing is split: no proxy_pass names $cutover_shop_web"}},
+		{"by gRPC", []change{{"proxy_pass http://$cutover_shop_web", "grpc_pass grpc://$cutover_shop_web"}}, nil},
 		{"by another protocol", []change{{"proxy_pass http://$cutover_shop_web", "uwsgi_pass $cutover_shop_web"}}, nil},
 		{"own log in the location", []change{{"#inner", "access_log /x.log;"}},
 			[]string{"sites/shop.conf:6 refuse: requests to shop would not be seen: this access_log takes the place of /var/log/nginx/cutover-shop.log here"}},

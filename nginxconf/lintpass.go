@@ -2,6 +2,7 @@ package nginxconf
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -32,6 +33,11 @@ func (l *lint) renderedSites() {
 		p := passing{lint: l, around: []*Directive{l.http()}, pass: &Directive{Name: "proxy_pass", Args: []string{"http://" + l.target(name)}}}
 		p.tries()
 		p.cached()
+	}
+	for d := range l.chain.all() {
+		if d.is("server") && l.made(d.File) == filepath.Base(filepath.Clean(l.site.Root)) {
+			l.browser(d)
+		}
 	}
 }
 
@@ -219,28 +225,5 @@ func (p passing) assets() {
 			p.pass.Name, strings.Replace(p.pass.arg(0), pool, pool+kindAssets, 1), again))
 	case len(list) == 0 || !slices.Contains(list[0].Args, "http_404"):
 		p.report(Note, p.pass, says, "Write `"+again+"` beside it: then the other color is asked for what one does not have.")
-	}
-}
-
-// browser warns of a browser's application whose requests are drawn one by one: its page is of one release, what it asks for of the
-// other. It is known by a web service called frontend, or by files for / that end in a page, beside what is passed to us.
-func (l *lint) browser(server *Directive) {
-	if l.site.Config.Split == SplitClient {
-		return
-	}
-	remedy := "Set nginx.split to client: then a browser keeps its color."
-	if l.site.fixed() {
-		remedy = "Set nginx.pass to variable and nginx.split to client: then a browser keeps its color."
-	}
-	frontend := slices.ContainsFunc(l.site.Web, func(u Upstream) bool { return u.Route == "frontend" })
-	for d, around := range below(server) {
-		switch {
-		case frontend && isPass(d) && strings.Contains(d.arg(0), l.prefix()+"frontend"):
-			l.report(Warn, d, "a browser gets its page from one release and the rest from the other: nginx.split is request", remedy)
-			return
-		case d.is("try_files") && strings.HasSuffix(d.arg(len(d.Args)-1), ".html") && (len(around) == 0 || around[0].arg(0) == "/"):
-			l.report(Warn, d, "the page from here calls both releases in turn: nginx.split is request", remedy)
-			return
-		}
 	}
 }

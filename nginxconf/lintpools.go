@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"cutover/traffic"
@@ -54,12 +55,43 @@ func (l *lint) copies() {
 			l.pool(d)
 		}
 	}
+	l.mixed()
+}
+
+// mixed finds what passes by gRPC to a pool of ours that is asked by HTTP too.
+func (l *lint) mixed() {
+	for d := range l.chain.all() {
+		if l.rendered(d.File) || !d.is("grpc_pass") || !l.leads(d.arg(0)) {
+			continue
+		}
+		if other := l.byHTTP(d.arg(0)); other != nil {
+			what, remedy := mixing(other)
+			l.report(Warn, d, what, remedy)
+		}
+	}
+}
+
+// byHTTP finds a proxy_pass to the same pool of ours.
+func (l *lint) byHTTP(value string) *Directive {
+	bare := func(value string) string { return strings.Trim(strings.TrimPrefix(group(value), "$"), "{}") }
+	for d := range l.chain.all() {
+		if !l.rendered(d.File) && d.is("proxy_pass") && l.leads(d.arg(0)) && bare(d.arg(0)) == bare(value) {
+			return d
+		}
+	}
+	return nil
+}
+
+// mixing says what is wrong with gRPC and HTTP in one pool, where other is the pass by HTTP.
+func mixing(other *Directive) (what, remedy string) {
+	what = fmt.Sprintf("gRPC and HTTP (%s:%d) take each other's idle connections out of one pool, and nginx answers 502", other.File, other.Line)
+	return what, "Give the port for gRPC an entry of its own under stacks.web, and pass gRPC there."
 }
 
 // past tells of a pass to a color's own address. In a server that is not ours it may be there to look at that color.
 func (l *lint) past(d *Directive, around []*Directive, service Upstream, c traffic.Color) {
 	what := fmt.Sprintf("%s goes to %s, past cutover: its requests are neither split nor watched, and end when %s is stopped", d.Name, c, c)
-	remedy := "Write `proxy_pass http://" + l.target(l.prefix()+service.Route) + ";`."
+	remedy := "Write `" + Target{service, "http://" + l.target(l.prefix()+service.Route)}.passedBy(d) + ";`."
 	severity := Note
 	if len(around) > 1 && len(l.joined(around[1])) > 0 {
 		severity = Warn

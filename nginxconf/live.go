@@ -12,14 +12,51 @@ import (
 	"cutover/traffic"
 )
 
-// askLive compares what the links say with what nginx does at the edges of the share: the last bucket of the candidate's, and the
-// first of stable's.
+// linkError tells that what shares are switched live by is not as cutover left it, and nginx gives the candidate something all the
+// same, or nobody knows who is stable.
+type linkError struct {
+	err  error
+	hint string
+}
+
+func (e *linkError) Error() string { return e.err.Error() }
+
+func (e *linkError) Unwrap() error { return e.err }
+
+// askLive compares what the links say with what nginx does. Whatever they promise, nginx has the last word: a candidate that does not
+// get the lowest bucket gets none.
 func (p probe) askLive(ctx context.Context, a answer) (traffic.Live, error) {
 	b := buckets{root: p.root, count: a.Buckets}
 	l, err := b.read()
-	if err != nil {
-		return traffic.Live{}, fmt.Errorf("what is switched live cannot be read: %w", err)
+	if l.stable == "" {
+		return traffic.Live{}, &linkError{fmt.Errorf("what is switched live cannot be read: %w", err),
+			"`cutover back` makes the link anew while a rollout is open, `cutover init --stable COLOR` while none is."}
 	}
+	if err == nil {
+		a, err = p.askEdges(ctx, b, l)
+	} else {
+		err = &linkError{fmt.Errorf("what is switched live cannot be read: %w", err), ""}
+	}
+	if broken, ok := errors.AsType[*linkError](err); ok {
+		l.n = 0
+		if a, err = p.askEdges(ctx, b, l); errors.As(err, new(*linkError)) {
+			broken.hint = fmt.Sprintf("Somebody else's links are in %s: `cutover back` takes away what it knows, and says what nginx does then.", filepath.Join(p.root, "rollouts"))
+			err = broken
+		}
+	}
+	if err != nil {
+		return traffic.Live{}, err
+	}
+	split := traffic.Split{Rollout: l.rollout, Stable: l.stable, Weight: b.weight(l.n)}
+	if card, err := ReadCard(p.root); err == nil {
+		split.Releases = card.Releases
+	}
+	return traffic.Live{Generation: a.Generation, Split: split, Open: a.Pool != poolStable && l.rollout != 0, At: p.now()}, nil
+}
+
+// askEdges compares the links with what nginx does at the edges of the share: the last bucket of the candidate's, and the first of
+// stable's. It gives nginx's last answer; a linkError where they differ.
+func (p probe) askEdges(ctx context.Context, b buckets, l linked) (a answer, err error) {
 	for _, edge := range []struct {
 		bucket int
 		wanted traffic.Color
@@ -28,17 +65,13 @@ func (p probe) askLive(ctx context.Context, a answer) (traffic.Live, error) {
 			continue
 		}
 		if a, err = p.question(ctx, "/?bucket="+b.name(edge.bucket)); err != nil {
-			return traffic.Live{}, err
+			return a, err
 		}
 		if got, _, _ := strings.Cut(a.Choice, "_"); got != string(edge.wanted) || a.Stable != l.stable {
-			return traffic.Live{}, fmt.Errorf("nginx gives bucket %s to %s, the links in %s give it to %s", b.name(edge.bucket), got, p.root, edge.wanted)
+			return a, &linkError{fmt.Errorf("nginx gives bucket %s to %s, the links in %s give it to %s", b.name(edge.bucket), got, p.root, edge.wanted), ""}
 		}
 	}
-	split := traffic.Split{Rollout: l.rollout, Stable: l.stable, Weight: b.weight(l.n)}
-	if card, err := ReadCard(p.root); err == nil {
-		split.Releases = card.Releases
-	}
-	return traffic.Live{Generation: a.Generation, Split: split, Open: a.Pool != poolStable && l.rollout != 0, At: p.now()}, nil
+	return a, nil
 }
 
 // live tells that shares are switched live.
@@ -61,7 +94,7 @@ func wayNamed(buckets int) string {
 
 func (p *Proxy) buckets() buckets { return buckets{root: p.root, count: p.options.Config.Buckets} }
 
-// Exact tells whether the share can be served as it is, and gives the nearest that can.
+// Exact tells whether the share can be served as it is, and gives the nearest that can: the next lower one, or the least there is.
 func (p *Proxy) Exact(w traffic.Weight) (nearest traffic.Weight, exact bool) {
 	if !p.live() {
 		return w, true
@@ -78,12 +111,16 @@ func (p *Proxy) raiseLive(ctx context.Context, s traffic.Split) (traffic.Live, e
 	served := func(l traffic.Live) bool {
 		return l.Open && l.Split.Rollout == s.Rollout && l.Split.Stable == s.Stable && l.Split.Weight == b.weight(n)
 	}
-	if live, err := p.probe.ask(ctx); err == nil && served(live) {
-		return live, nil
+	asked, unheard := p.probe.ask(ctx)
+	if unheard == nil && served(asked) {
+		return asked, nil
 	}
 	before, err := b.read()
-	if err != nil {
+	if before.stable == "" {
 		return traffic.Live{}, err
+	}
+	if err != nil || unheard == nil && asked.Split.Weight == 0 {
+		before.n = 0 // whatever the links promise, an undo is not to give what nobody had
 	}
 	if err := p.announceLive(s.Rollout, folder); err != nil {
 		return traffic.Live{}, err

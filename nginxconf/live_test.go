@@ -228,7 +228,7 @@ func TestLive_WorkersCannotReachTheLinks(t *testing.T) {
 	require.NoError(t, os.Chmod(r.proxy.fence.rollouts(), 0o775))
 	answered, err := r.proxy.Live(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, traffic.Weight(500), answered.Share(traffic.Green))
+	require.Zero(t, answered.Share(traffic.Green), "an undo gives back no share that nobody had")
 }
 
 // The way of switching changes with the next rollout, in both directions, and never under one that is open.
@@ -280,6 +280,11 @@ func TestLive_BrokenLinks(t *testing.T) {
 			r.raise(id, 100)
 			require.NoError(t, damage(r.proxy.fence, id))
 			_, err := r.proxy.Raise(t.Context(), split(id, 100))
+			if name == "the set is a file" { // the raise is a rename onto it, and mends it
+				require.NoError(t, err)
+				require.EqualValues(t, 100, r.share(20))
+				return
+			}
 			if name != "stable is gone" { // everything goes to blue, or to its candidate: who that is nobody says
 				require.Zero(t, r.share(20))
 			}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"cutover/traffic"
 )
@@ -38,6 +39,9 @@ func (p *Proxy) Base(ctx context.Context, stable traffic.Color, releases map[tra
 	if err != nil {
 		return err
 	}
+	if err := p.relink(stable); err != nil {
+		return err
+	}
 	live, err := p.standing(gen)
 	switch {
 	case err != nil:
@@ -47,10 +51,49 @@ func (p *Proxy) Base(ctx context.Context, stable traffic.Color, releases map[tra
 	case live.Stable != stable:
 		return &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("generation %d makes %s the default, not %s", gen, live.Stable, stable),
 			Hint: fmt.Sprintf("Move the traffic by `cutover shift --to %s --weight 100` and `cutover accept`.", stable)}
+	case p.unoccupied() == nil && p.outlived(ctx, gen):
+		return p.firstTree(ctx, split)
 	case live.Rollout != 0:
 		return nil // loading it could raise a share; only Raise does that
 	}
 	return p.load(ctx, gen, live)
+}
+
+// outlived tells that nginx refuses the current tree itself, which it took once: its program is another version now, mostly an older one.
+// It would not start with that tree, so the same is rendered for what it is now.
+func (p *Proxy) outlived(ctx context.Context, gen traffic.Generation) bool {
+	i, err := p.configured(ctx)
+	if err != nil {
+		return false
+	}
+	err = p.test(ctx, i, gen)
+	return traffic.KindOf(err) == traffic.Refused && strings.Contains(detailOf(err), p.trees.folder(gen)+"/")
+}
+
+// detailOf is what nginx said about what it refuses.
+func detailOf(err error) string {
+	fault, _ := errors.AsType[*traffic.Fault](err)
+	if fault == nil {
+		return ""
+	}
+	return strings.Join(fault.Detail, "\n")
+}
+
+// relink makes the link to the default anew where it cannot be read and no rollout has one that waits: then nobody but the person who
+// names the color knows it, and back.json must not know another.
+func (p *Proxy) relink(stable traffic.Color) error {
+	tree, err := p.trees.describe()
+	if err != nil || tree.Buckets == 0 {
+		return nil // told by what reads it next, or there is no such link
+	}
+	if _, err := p.fence.liveStable(); err == nil || p.unoccupied() != nil {
+		return nil
+	}
+	if card, err := ReadCard(p.root); err == nil && card.Stable != stable {
+		return &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("%s cannot be read, and %s was stable, not %s", p.fence.stableLink(), card.Stable, stable),
+			Hint: fmt.Sprintf("`cutover init --stable %s` makes the link anew.", card.Stable)}
+	}
+	return p.fence.setStable(stable)
 }
 
 // standing is the split of the current generation. Where the links decide they say who is stable.

@@ -22,7 +22,15 @@ func (p *Proxy) Preflight(ctx context.Context) error {
 	if err := p.options.Validate(); err != nil {
 		return &traffic.Fault{Kind: traffic.Usage, Err: err}
 	}
-	i, err := p.configured(ctx)
+	v, err := p.look(ctx)
+	if err != nil {
+		return err
+	}
+	build, judged, err := p.buildJudging(ctx)
+	if err != nil {
+		return err
+	}
+	i, err := p.configuredAs(v, build)
 	if err != nil {
 		return err
 	}
@@ -33,12 +41,11 @@ func (p *Proxy) Preflight(ctx context.Context) error {
 		}
 	}
 	around := p.surroundings(ctx, i)
-	for _, err := range []error{around.Enclosed, around.Tree, around.Reach, around.Namesake, around.Running, around.Stranger} {
+	for _, err := range []error{around.Enclosed, around.Tree, around.Reach, around.Movable, around.Namesake, around.Running, around.Stranger} {
 		if err != nil {
 			found = append(found, err)
 		}
 	}
-	judged := p.testCurrent(ctx, i)
 	if len(found) == 0 {
 		return judged
 	}

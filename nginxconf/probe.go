@@ -61,9 +61,8 @@ type probe struct {
 const askTimeout = 500 * time.Millisecond
 
 func newProbe(root, address, app string, now func() time.Time) probe {
-	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
 	return probe{root: root, address: address, app: app, host: probeHost(app), now: now, client: &http.Client{
-		Transport: transport, Timeout: askTimeout,
+		Transport: direct{}, Timeout: askTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -139,6 +138,11 @@ func pause(ctx context.Context, d time.Duration) error {
 // await asks until the answer is enough. When the context ends first it gives the last answer that was heard, and the context's
 // error with that of the last question, if that one had failed by itself.
 func (p probe) await(ctx context.Context, enough func(traffic.Live) bool) (traffic.Live, error) {
+	return p.awaitAfter(ctx, enough, func() error { return pause(ctx, askPause) })
+}
+
+// awaitAfter is await with a rest of the caller's own between two questions. It must end with the context.
+func (p probe) awaitAfter(ctx context.Context, enough func(traffic.Live) bool, rest func() error) (traffic.Live, error) {
 	var heard traffic.Live
 	var failed error
 	for {
@@ -151,7 +155,7 @@ func (p probe) await(ctx context.Context, enough func(traffic.Live) bool) (traff
 		case ctx.Err() == nil:
 			failed = err
 		}
-		if ended := pause(ctx, askPause); ended != nil {
+		if ended := rest(); ended != nil {
 			return heard, errors.Join(failed, ended)
 		}
 	}
@@ -187,6 +191,9 @@ func (p probe) free(ctx context.Context) error {
 	for range 3 { // one answer may be lost while nginx reloads
 		_, err := p.ask(ctx)
 		var other *otherAppError
+		if broken, ok := errors.AsType[*linkError](err); ok {
+			return &traffic.Fault{Kind: traffic.Preflight, Err: broken, Hint: broken.hint}
+		}
 		if err == nil || errors.As(err, &other) || errors.Is(err, syscall.ECONNREFUSED) || p.published && !isStranger(err) && ctx.Err() == nil {
 			return nil
 		}
@@ -220,7 +227,10 @@ func isStranger(err error) bool {
 // unproven makes a fault that says that nobody can tell what nginx serves.
 func unproven(what string, err error) error {
 	hint := "See nginx's error log, and whether it runs."
+	broken, linked := errors.AsType[*linkError](err)
 	switch {
+	case linked:
+		hint = broken.hint
 	case isStranger(err):
 		hint = "nginx has not loaded cutover's files: see its error log, and whether http.conf is included."
 	case errors.Is(err, syscall.ECONNREFUSED):

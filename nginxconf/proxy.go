@@ -37,6 +37,9 @@ type Options struct {
 	Routes []Route
 	// AccessLog is the absolute path of the log that server.conf writes.
 	AccessLog string
+	// Judged are the routes whose names the log's lines have. GRPC tells that they have gRPC's own status too.
+	Judged []JudgedRoute
+	GRPC   bool
 	// StickyFor is how long a client that was drawn keeps its color at least.
 	StickyFor time.Duration
 	// State is the folder of the app's journal, for back.json: a cutback finds it there without cutover.yaml.
@@ -54,6 +57,8 @@ type Options struct {
 var (
 	appName       = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
 	routeName     = regexp.MustCompile(`^[a-z0-9][a-z0-9_]*$`)
+	judgedName    = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
+	judgedPath    = regexp.MustCompile(`^/[!-"$->@-~]*$`)
 	listenAddress = regexp.MustCompile(`^([0-9A-Za-z.*-]+:|\[[0-9a-fA-F:.]+\]:)?[0-9]+$`)
 	serverName    = regexp.MustCompile(`^[A-Za-z0-9_.*-]+$`)
 )
@@ -93,7 +98,22 @@ func (o Options) Validate() error {
 			}
 		}
 	}
+	if err := o.validateJudged(); err != nil {
+		return err
+	}
 	return o.validateRoutes(names)
+}
+
+func (o Options) validateJudged() error {
+	for i, r := range o.Judged {
+		switch {
+		case !judgedName.MatchString(r.Name):
+			return fmt.Errorf("verdict.routes[%d].name: %q: use 1 to 32 of a-z, 0-9, - and _", i, r.Name)
+		case !judgedPath.MatchString(r.Path):
+			return fmt.Errorf("verdict.routes[%d].path: %q must begin with / and be as clients write it: no spaces, no ? or #, %%XX for what is not ASCII", i, r.Path)
+		}
+	}
+	return nil
 }
 
 func (o Options) validateRoutes(services map[string]bool) error {
@@ -125,6 +145,7 @@ type Proxy struct {
 	fence   Fence
 	probe   probe
 	procs   processes
+	asked   asked
 	// patience is how long a reload may take to be proven: 2.4 s were measured with 500 TLS hosts. cutPatience is the
 	// same for a cutback, which nginx needs no time for.
 	patience, cutPatience time.Duration
@@ -182,10 +203,15 @@ func (p *Proxy) configured(ctx context.Context) (instance, error) {
 	if err != nil {
 		return instance{}, err
 	}
-	build, err := ReadBuild(ctx, p.options.Host, p.options.Config.Binary)
+	build, err := p.build(ctx)
 	if err != nil {
 		return instance{}, err
 	}
+	return p.configuredAs(v, build)
+}
+
+// configuredAs reads the configuration of an nginx that was built so.
+func (p *Proxy) configuredAs(v view, build Build) (instance, error) {
 	conf, prefix := p.options.Config.Conf, p.options.Config.Prefix
 	if conf == "" {
 		conf = build.Conf
@@ -232,10 +258,12 @@ func (p *Proxy) test(ctx context.Context, i instance, gen traffic.Generation) er
 func (p *Proxy) testCurrent(ctx context.Context, i instance) error {
 	said, err := p.judge(ctx, i.chain.Main.Path)
 	if err != nil {
-		return refusal(err, "nginx refuses its own configuration as it stands", said)
+		return refusal(err, refusedAsItStands, said)
 	}
 	return nil
 }
+
+const refusedAsItStands = "nginx refuses its own configuration as it stands"
 
 func (p *Proxy) judge(ctx context.Context, conf string) (said string, err error) {
 	argv := []string{p.options.Config.Binary, "-t", "-c", conf}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -125,10 +126,7 @@ func (p *Proxy) prepare(ctx context.Context, s traffic.Split, folder string) (mo
 	}
 	m.link = filepath.Join(folder, fmt.Sprintf("current.%d", m.gen))
 	m.undo = filepath.Join(folder, fmt.Sprintf("undo.%d", m.gen))
-	if err := p.stage(s, m.gen, p.serverLines(i)); err != nil {
-		return move{}, err
-	}
-	err = p.test(ctx, i, m.gen)
+	err = p.stageTested(ctx, i, s, m.gen)
 	if err == nil {
 		err = errors.Join(p.trees.prepare(m.undo, m.previous), p.trees.prepare(m.link, m.gen), syncFolder(folder))
 	}
@@ -147,6 +145,24 @@ func (p *Proxy) stage(s traffic.Split, gen traffic.Generation, logs []string) er
 	return p.trees.stage(gen, files)
 }
 
+// stageTested is stage, with nginx's judgement. nginx reads what was written while it goes to the disk; nobody names the generation
+// before both are done.
+func (p *Proxy) stageTested(ctx context.Context, i instance, s traffic.Split, gen traffic.Generation) error {
+	files, err := p.Render(s, gen, p.serverLines(i))
+	if err != nil {
+		return err
+	}
+	if err := p.trees.write(gen, files); err != nil {
+		return err
+	}
+	var syncing sync.WaitGroup
+	var synced error
+	syncing.Go(func() { synced = p.trees.sync(gen, files) })
+	err = p.test(ctx, i, gen)
+	syncing.Wait()
+	return errors.Join(err, synced)
+}
+
 // discard takes a change away that was never made.
 func (p *Proxy) discard(m move) error {
 	errs := []error{p.trees.drop(m.gen)}
@@ -159,14 +175,22 @@ func (p *Proxy) discard(m move) error {
 }
 
 // perform makes a prepared change: one rename, reload, proof; and takes it back when it cannot be proven.
+//
+// The rename goes to the disk while nginx is being proven to obey. A power loss before that leaves one of two trees current that were
+// both accepted, as one right before the rename or right after it would; nobody has been told by then which.
 func (p *Proxy) perform(ctx context.Context, m move) (traffic.Live, error) {
-	err := p.trees.swap(m.link)
+	err := p.trees.rename(m.link)
 	if errors.Is(err, fs.ErrNotExist) {
 		return traffic.Live{}, errors.Join(fmt.Errorf("make generation %d current: %w", m.gen, traffic.ErrCut), p.discard(m))
 	}
 	var live traffic.Live
 	if err == nil {
+		var syncing sync.WaitGroup
+		var synced error
+		syncing.Go(func() { synced = syncFolder(p.root) })
 		live, err = p.reload(ctx, m)
+		syncing.Wait()
+		err = errors.Join(err, synced)
 	}
 	if err == nil {
 		// The way back from here is the cutback. A link that is left over is only litter.
@@ -197,15 +221,10 @@ func (p *Proxy) prove(ctx context.Context, m move, old []process, hidden error) 
 	loaded := func(l traffic.Live) bool { return l.Generation == m.gen }
 	var live traffic.Live
 	var err error
-	left := len(p.procs.accepting(old))
 	if hidden != nil {
 		live, err = p.probe.settled(patient, loaded)
 	} else {
-		live, err = p.probe.await(patient, func(l traffic.Live) bool {
-			before := left // looked at before the question was put: so it was no old worker that answered it
-			left = len(p.procs.accepting(old))
-			return loaded(l) && before == 0 || p.overtaken(m.split)
-		})
+		live, err = p.relieved(patient, old, func(l traffic.Live, relieved bool) bool { return loaded(l) && relieved || p.overtaken(m.split) })
 	}
 	switch {
 	case err == nil:
@@ -213,7 +232,34 @@ func (p *Proxy) prove(ctx context.Context, m move, old []process, hidden error) 
 	case ctx.Err() != nil:
 		return live, fmt.Errorf("wait for generation %d: %w", m.gen, ctx.Err())
 	}
-	return live, p.notLoaded(m, left, live, err)
+	return live, p.notLoaded(m, len(p.procs.accepting(old)), live, err)
+}
+
+// relieved asks nginx until the answer is enough, knowing whether none of the old workers took connections any more when the question
+// was put: then none of them answered it. nginx tells them to go 100 ms after it started the new ones, whether anybody asks or not, so
+// they are looked at far more often than a question is put.
+func (p *Proxy) relieved(ctx context.Context, old []process, enough func(l traffic.Live, relieved bool) bool) (traffic.Live, error) {
+	const look = time.Millisecond
+	gone := func() bool {
+		for len(old) > 0 && len(p.procs.accepting(old[:1])) == 0 {
+			old = old[1:] // who has stopped taking connections never takes one again
+		}
+		return len(old) == 0
+	}
+	relieved := gone()
+	rest := func() error {
+		for range askPause / look {
+			if err := pause(ctx, look); err != nil {
+				return err
+			}
+			if !relieved && gone() {
+				relieved = true
+				break // to ask at once
+			}
+		}
+		return nil
+	}
+	return p.probe.awaitAfter(ctx, func(l traffic.Live) bool { return enough(l, relieved) }, rest)
 }
 
 // fenced makes sure that the workers see the rollout's folder as we do.
@@ -330,6 +376,10 @@ func cutByHand(root string, err error) string {
 	if errors.Is(err, syscall.EROFS) {
 		return fmt.Sprintf("As root: mount -o remount,rw %s, or where that is mounted, then `cutover back` again. "+
 			"Until then: stop the candidate's web containers, and stable answers for them.", shellWord(root))
+	}
+	if errors.Is(err, syscall.ENOTDIR) {
+		return fmt.Sprintf("Something else lies where %s/rollouts was: nginx finds no rollout there, and stable gets everything. Move it away, "+
+			"then `cutover init --stable COLOR`. Where the folder itself comes back, so does its share: `cutover back` at once.", shellWord(root))
 	}
 	if tree, err := (generations{root}).describe(); err == nil && tree.fixed() {
 		return "As root: cutover back"

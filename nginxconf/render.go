@@ -32,6 +32,14 @@ type Upstream struct {
 	Blue, Green string
 }
 
+// JudgedRoute is a part of the application whose requests the log names: those whose path begins with Path, as the client wrote it.
+type JudgedRoute struct{ Name, Path string }
+
+// longestFirst is the order in which nginx has to try them: it takes the first that fits.
+func longestFirst(routes []JudgedRoute) []JudgedRoute {
+	return slices.SortedStableFunc(slices.Values(routes), func(a, b JudgedRoute) int { return len(b.Path) - len(a.Path) })
+}
+
 // address is where the color answers.
 func (u Upstream) address(c traffic.Color) string {
 	if c == traffic.Green {
@@ -83,7 +91,7 @@ func (p *Proxy) render(s traffic.Split, gen traffic.Generation, lines []string, 
 
 // nginxTemplates are parsed when first needed: `cutover back` needs them never.
 var nginxTemplates = sync.OnceValue(func() *template.Template {
-	funcs := template.FuncMap{"quote": nginxString, "quoted": quote, "json": nginxJSON, "lastAttempt": lastAttempt}
+	funcs := template.FuncMap{"quote": nginxString, "quoted": quote, "json": nginxJSON, "lastAttempt": lastAttempt, "pathPrefix": pathPrefix}
 	return template.Must(template.New("").Funcs(funcs).ParseFS(templates.Files, "nginx/*.tmpl"))
 })
 
@@ -103,9 +111,14 @@ type siteView struct {
 	Routes         []routeView
 	Pools          []poolView
 	Servers        []serverView
-	Sites          []blockView
-	ServerConf     string
-	AccessLog      string
+	// Attempts are those of them that a request is looked up by whose first attempt was the last.
+	Attempts   []serverView
+	Sites      []blockView
+	ServerConf string
+	AccessLog  string
+	// Judged are the routes that the log names, the longest first; GRPC has it name gRPC's own status.
+	Judged []JudgedRoute
+	GRPC   bool
 	// Fixed tells that locations pass to the routes' fixed names. Pool is what the log and the probe name as the pool, unless
 	// server.conf says otherwise.
 	Fixed bool
@@ -176,7 +189,7 @@ func (p *Proxy) view(s traffic.Split, gen traffic.Generation) (siteView, error) 
 		Probe: p.options.Config.probeListen(), ProbeHost: probeHost(p.options.App), Generation: gen,
 		Stable: s.Stable, Weight: s.Weight, Releases: s.Releases,
 		Sites: p.blocks(), ServerConf: filepath.Join(p.trees.folder(gen), "server.conf"), AccessLog: p.options.AccessLog,
-		Fixed: p.fixed(),
+		Judged: longestFirst(p.options.Judged), GRPC: p.options.GRPC, Fixed: p.fixed(),
 	}
 	if v.Releases == nil {
 		v.Releases = map[traffic.Color]string{}
@@ -197,6 +210,7 @@ func (p *Proxy) view(s traffic.Split, gen traffic.Generation) (siteView, error) 
 			v.addRoute(u, s)
 		}
 	}
+	v.Attempts = attempts(v.Servers)
 	return v, nil
 }
 
@@ -260,10 +274,27 @@ func shortest(address string) string {
 	return parsed.String()
 }
 
+// attempts are the servers with an address of their own. One that is too long for nginx's map_hash_bucket_size as it comes is left to
+// the patterns.
+func attempts(servers []serverView) []serverView {
+	const longest = 46
+	var all []serverView
+	for _, s := range servers {
+		same := func(other serverView) bool { return other.Address == s.Address }
+		if len(s.Address) <= longest && !slices.ContainsFunc(all, same) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
 // lastAttempt is a map's pattern for lists of attempts that end with the address.
 func lastAttempt(address string) string {
 	return quote("~(^| )" + regexp.QuoteMeta(address) + "$")
 }
+
+// pathPrefix is a map's pattern for request lines whose path begins so.
+func pathPrefix(path string) string { return quote("~^" + regexp.QuoteMeta(path)) }
 
 // nginxString writes a value from outside as one word of nginx's configuration. What nginx would expand as a variable
 // is refused, since there is no way to write a plain dollar sign.

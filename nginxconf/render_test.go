@@ -84,6 +84,11 @@ func renderCases() []renderCase {
 			fixed(o)
 			o.Routes = []Route{{Listen: "127.0.0.1:18090", Host: "shop.example", Path: "/", Service: "frontend"}}
 		}, traffic.Split{Rollout: 17, Stable: traffic.Green, Weight: 2000, Releases: tags}, 129, nil},
+		{"judged-routes", func(o *Options) {
+			two(o)
+			o.GRPC = true
+			o.Judged = []JudgedRoute{{"api", "/api/"}, {"checkout", "/api/checkout"}, {"odd", `/a.b+(c)$"\;{}`}}
+		}, at(500), 124, nil},
 		{"whole-site", func(o *Options) {
 			two(o)
 			o.Routes = []Route{
@@ -212,6 +217,9 @@ func TestWhatCannotBeRendered(t *testing.T) {
 		"relative path":     {func(o *Options) { o.Routes = []Route{{Listen: "80", Host: "_", Path: "api", Service: "web"}} }, good, "routes[0].path"},
 		"listen":            {func(o *Options) { o.Routes = []Route{{Listen: "80 ssl; }", Host: "_", Path: "/", Service: "web"}} }, good, "routes[0].listen"},
 		"host":              {func(o *Options) { o.Routes = []Route{{Listen: "80", Host: "a b", Path: "/", Service: "web"}} }, good, "routes[0].host"},
+		"judged name":       {func(o *Options) { o.Judged = []JudgedRoute{{"check out", "/"}} }, good, "verdict.routes[0].name"},
+		"judged path":       {func(o *Options) { o.Judged = []JudgedRoute{{"a", "/"}, {"b", ""}} }, good, "verdict.routes[1].path"},
+		"judged query":      {func(o *Options) { o.Judged = []JudgedRoute{{"a", "/a?b"}} }, good, "verdict.routes[0].path"},
 		"twin places": {func(o *Options) {
 			o.Routes = []Route{{Listen: "80", Host: "_", Path: "/", Service: "web"}, {Listen: "80", Host: "_", Path: "/", Service: "WEB"}}
 		}, good, "twice"},

@@ -80,17 +80,41 @@ func (g generations) next() (traffic.Generation, error) {
 
 // stage writes a generation that nobody names yet, and has it on disk when it returns.
 func (g generations) stage(gen traffic.Generation, files []RenderedFile) error {
+	if err := g.write(gen, files); err != nil {
+		return err
+	}
+	if err := g.sync(gen, files); err != nil {
+		return errors.Join(err, g.drop(gen))
+	}
+	return nil
+}
+
+// write makes a generation that nobody may name before it was synced. Its files need not appear whole: no generation that was left
+// half written is ever named, nor its number used again.
+func (g generations) write(gen traffic.Generation, files []RenderedFile) error {
 	folder := g.folder(gen)
 	if err := makeFolder(folder, 0o755); err != nil {
 		return fmt.Errorf("stage generation %d: %w", gen, err)
 	}
+	const mode = 0o644
 	for _, f := range files {
-		if err := writeSynced(filepath.Join(folder, f.Name), f.Data, 0o644); err != nil {
+		path := filepath.Join(folder, f.Name)
+		if err := errors.Join(os.WriteFile(path, f.Data, mode), os.Chmod(path, mode)); err != nil {
 			return errors.Join(fmt.Errorf("stage generation %d: %w", gen, err), g.drop(gen))
 		}
 	}
-	if err := errors.Join(syncFolder(folder), syncFolder(filepath.Dir(folder))); err != nil {
-		return errors.Join(fmt.Errorf("stage generation %d: %w", gen, err), g.drop(gen))
+	return nil
+}
+
+// sync makes a generation that was written survive a power loss.
+func (g generations) sync(gen traffic.Generation, files []RenderedFile) error {
+	folder := g.folder(gen)
+	var failed []error
+	for _, f := range files {
+		failed = append(failed, syncPath(filepath.Join(folder, f.Name)))
+	}
+	if err := errors.Join(append(failed, syncPath(folder), syncPath(filepath.Dir(folder)))...); err != nil {
+		return fmt.Errorf("stage generation %d: %w", gen, err)
 	}
 	return nil
 }
@@ -114,10 +138,15 @@ func (g generations) prepare(link string, gen traffic.Generation) error {
 
 // swap makes a prepared link the current one. fs.ErrNotExist tells that the link's folder was renamed away.
 func (g generations) swap(link string) error {
-	if err := os.Rename(link, filepath.Join(g.root, "current")); err != nil {
+	if err := g.rename(link); err != nil {
 		return err
 	}
 	return syncFolder(g.root)
+}
+
+// rename is swap before its folder is synced.
+func (g generations) rename(link string) error {
+	return os.Rename(link, filepath.Join(g.root, "current"))
 }
 
 // read gives the files of a generation and the split that it renders.
@@ -215,10 +244,13 @@ func writeSynced(path string, data []byte, mode fs.FileMode) error {
 }
 
 // syncFolder makes renames in a folder survive a power loss.
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
+func syncFolder(path string) error { return syncPath(path) }
+
+// syncPath makes what was written to a file or a folder survive a power loss.
+func syncPath(path string) error {
+	file, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return errors.Join(file.Sync(), file.Close())
 }

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"cutover/traffic"
 )
@@ -35,6 +37,11 @@ var versionLine = regexp.MustCompile(`(?m)^nginx version: *[^/\s]+/(\d+)\.(\d+)\
 // ReadBuild asks the binary what it is. A missing one, and one older than 1.18, is a fault.
 func ReadBuild(ctx context.Context, h Host, binary string) (Build, error) {
 	output, err := h.Run(ctx, binary, "-V")
+	return buildOf(ctx, binary, output, err)
+}
+
+// buildOf reads what the binary said of itself, err being that of its run.
+func buildOf(ctx context.Context, binary string, output []byte, err error) (Build, error) {
 	match := versionLine.FindSubmatch(output)
 	switch {
 	case err != nil && len(output) == 0 && ctx.Err() == nil:
@@ -58,6 +65,78 @@ func ReadBuild(ctx context.Context, h Host, binary string) (Build, error) {
 	}
 	return b, nil
 }
+
+// asked is what a Proxy's binary said of itself last.
+type asked struct {
+	sync.Mutex
+	build Build
+	at    time.Time
+}
+
+// askedFor is how long that answer holds: for the calls of one shift, which come right after each other. A binary that is replaced
+// between two steps is asked again, and the tree rendered for it; one that is replaced right now is judged by `nginx -t` in any case.
+const askedFor = time.Second
+
+// remembered is what the binary said a moment ago. Without a clock nothing is remembered.
+func (p *Proxy) remembered() (Build, bool) {
+	if p.options.Now == nil {
+		return Build{}, false
+	}
+	p.asked.Lock()
+	defer p.asked.Unlock()
+	age := p.options.Now().Sub(p.asked.at)
+	return p.asked.build, p.asked.build.Version != "" && age >= 0 && age < askedFor
+}
+
+func (p *Proxy) remember(b Build) {
+	if p.options.Now == nil {
+		return
+	}
+	p.asked.Lock()
+	defer p.asked.Unlock()
+	p.asked.build, p.asked.at = b, p.options.Now()
+}
+
+// build asks the binary what it is, unless it was asked a moment ago.
+func (p *Proxy) build(ctx context.Context) (Build, error) {
+	if b, known := p.remembered(); known {
+		return b, nil
+	}
+	b, err := ReadBuild(ctx, p.options.Host, p.options.Config.Binary)
+	if err == nil {
+		p.remember(b)
+	}
+	return b, err
+}
+
+// buildJudging is build, with what `nginx -t` has against the configuration as it stands: one run of the binary tells both.
+func (p *Proxy) buildJudging(ctx context.Context) (b Build, refused, err error) {
+	c := p.options.Config
+	argv := []string{c.Binary, "-V", "-t"}
+	if c.Conf != "" {
+		argv = append(argv, "-c", c.Conf)
+	}
+	if c.Prefix != "" {
+		argv = append(argv, "-p", c.Prefix)
+	}
+	output, ran := p.options.Host.Run(ctx, argv...)
+	about := aboutItself.Find(output)
+	if about == nil || ctx.Err() != nil {
+		b, err = buildOf(ctx, c.Binary, output, ran)
+		return b, nil, err
+	}
+	if b, err = buildOf(ctx, c.Binary, about, nil); err != nil {
+		return b, nil, err
+	}
+	p.remember(b)
+	if ran != nil {
+		refused = refusal(ran, refusedAsItStands, string(output[len(about):]))
+	}
+	return b, refused, nil
+}
+
+// aboutItself is what `nginx -V` says; what `nginx -t` says comes behind it.
+var aboutItself = regexp.MustCompile(`(?s)^.*?\nconfigure arguments:[^\n]*\n`)
 
 // keepsIdle tells that idle connections of users can outlive a reload for a while. Not where locations pass to a fixed name: a
 // worker of before answers what comes on such a connection, and there no cutback reaches it.

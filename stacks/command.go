@@ -54,10 +54,9 @@ func (c *Compose) argv(s stack, p progress, args ...string) []string {
 // would change what runs; only what is needed to reach the engine and the registry passes.
 func (c *Compose) environment(s stack) []string {
 	vars := map[string]string{}
-	for _, pair := range c.Environ {
-		if name, value, ok := strings.Cut(pair, "="); ok && passes(name) {
-			vars[name] = value
-		}
+	for _, pair := range c.passing() {
+		name, value, _ := strings.Cut(pair, "=")
+		vars[name] = value
 	}
 	maps.Copy(vars, c.Config.Slot(s.color).Env)
 	for _, w := range c.Config.Web {
@@ -70,6 +69,14 @@ func (c *Compose) environment(s stack) []string {
 		env = append(env, name+"="+vars[name])
 	}
 	return env
+}
+
+// passing is what commands get of the caller's environment.
+func (o Options) passing() []string {
+	return slices.DeleteFunc(slices.Clone(o.Environ), func(pair string) bool {
+		name, _, ok := strings.Cut(pair, "=")
+		return !ok || !passes(name)
+	})
 }
 
 func passes(name string) bool {

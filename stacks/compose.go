@@ -35,7 +35,7 @@ func (c *Compose) Prepare(ctx context.Context, color traffic.Color, tag string) 
 	if err != nil {
 		return traffic.Release{}, err
 	}
-	if err := c.runHooks(ctx, s); err != nil {
+	if err := prepareHooks(ctx, c, s); err != nil {
 		return traffic.Release{}, err
 	}
 	if err := c.up(ctx, s, c.Config.webNames()); err != nil {
@@ -54,6 +54,11 @@ func (c *Compose) Prepare(ctx context.Context, color traffic.Color, tag string) 
 		return traffic.Release{}, c.fault(ctx, s, err)
 	}
 	return c.release(ctx, s)
+}
+
+// Answers asks each web service once.
+func (c *Compose) Answers(ctx context.Context, color traffic.Color) error {
+	return c.http.answers(ctx, c.Config, color)
 }
 
 // Check asks each web service once more: running, healthy, ours, of the tag's image, and answering.
@@ -75,6 +80,15 @@ func (c *Compose) Check(ctx context.Context, color traffic.Color, tag string) er
 // it exits 0 over a crash loop, and readiness is asked of the app.
 func (c *Compose) up(ctx context.Context, s stack, services []string) error {
 	c.sayf("%s: starting %s of %s", s.color, strings.Join(services, ", "), s.tag)
+	return c.bring(ctx, s, services, "-d")
+}
+
+// create makes the services' containers as up does, and starts none.
+func (c *Compose) create(ctx context.Context, s stack, services []string) error {
+	return c.bring(ctx, s, services, "--no-start")
+}
+
+func (c *Compose) bring(ctx context.Context, s stack, services []string, how string) error {
 	told := map[string]bool{}
 	line := func(text string) {
 		r, _ := parseReport(text)
@@ -83,7 +97,7 @@ func (c *Compose) up(ctx context.Context, s stack, services []string) error {
 			c.sayf("%s: %s", s.color, news)
 		}
 	}
-	args := append([]string{"up", "-d", "--no-deps", "--no-build"}, services...)
+	args := append([]string{"up", how, "--no-deps", "--no-build"}, services...)
 	out, err := c.compose(ctx, s, progressJSON, line, args...)
 	if err != nil {
 		return err

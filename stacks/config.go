@@ -55,7 +55,10 @@ type Web struct {
 	PortVariable string `yaml:"port_variable"`
 	Blue         string `yaml:"blue"`
 	Green        string `yaml:"green"`
-	Ready        Test   `yaml:"ready"`
+	// GRPC tells that nginx reaches it by grpc_pass: its answers' own status is judged then, and it is asked by gRPC's health protocol
+	// whether it is ready, unless Ready names a path.
+	GRPC  bool `yaml:"grpc"`
+	Ready Test `yaml:"ready"`
 }
 
 // Test is one request and what its answer must be. An empty path means "/".
@@ -75,20 +78,6 @@ type Test struct {
 type Ready struct {
 	Timeout     time.Duration `yaml:"timeout"`
 	Consecutive int           `yaml:"consecutive"`
-}
-
-// Hooks are commands of the release's own images.
-type Hooks struct {
-	// BeforeSwitch runs in one-shot containers of the new release before its services start: migrations.
-	BeforeSwitch []Hook `yaml:"before_switch"`
-}
-
-// Hook is one command in a one-shot container of a service.
-type Hook struct {
-	Service string   `yaml:"service"`
-	Run     []string `yaml:"run"`
-	// Timeout is when the hook is stopped; 0 means ten minutes.
-	Timeout time.Duration `yaml:"timeout"`
 }
 
 // DefaultConfig is what cutover does when the section is silent.
@@ -154,11 +143,14 @@ func (c Config) Validate() error {
 	}
 	switch c.Driver {
 	case DriverExternal:
-		if len(c.Hooks.BeforeSwitch)+len(c.Workers)+len(c.Singletons) > 0 {
-			return fmt.Errorf("stacks.driver: external stacks have no hooks, workers or singletons of ours; remove them")
+		if len(c.Workers)+len(c.Singletons) > 0 {
+			return fmt.Errorf("stacks.driver: external stacks have no workers or singletons of ours; remove them")
 		}
-		return nil
+		return c.Hooks.validate(DriverExternal)
 	case DriverCompose:
+		if err := c.Hooks.validate(DriverCompose); err != nil {
+			return err
+		}
 		return c.validateCompose()
 	}
 	return fmt.Errorf("stacks.driver: %q is neither compose nor external", c.Driver)
@@ -233,11 +225,6 @@ func (c Config) validateCompose() error {
 	for i, w := range c.Web {
 		if !variableName.MatchString(w.PortVariable) {
 			return fmt.Errorf("stacks.web[%d].port_variable: %q is not the name of a variable", i, w.PortVariable)
-		}
-	}
-	for i, h := range c.Hooks.BeforeSwitch {
-		if h.Service == "" || len(h.Run) == 0 {
-			return fmt.Errorf("stacks.hooks.before_switch[%d]: needs a service and a command to run", i)
 		}
 	}
 	return nil

@@ -34,8 +34,15 @@ func TestValidate(t *testing.T) {
 		"stacks.ready.timeout":                           func(c *Config) { c.Ready.Timeout = 0 },
 		"stacks.ready.consecutive":                       func(c *Config) { c.Ready.Consecutive = 0 },
 		"stacks.keep_warm, stacks.keep_failed":           func(c *Config) { c.KeepWarm = -time.Second },
-		"stacks.hooks.before_switch[0]: needs a service": func(c *Config) { c.Hooks.BeforeSwitch = []Hook{{Service: "backend"}} },
-		"stacks.driver: external stacks have no hooks":   func(c *Config) { c.Driver, c.Workers = DriverExternal, []string{"worker"} },
+		"stacks.hooks.before_switch[0]: needs a command": func(c *Config) { c.Hooks.BeforeSwitch = []Hook{{Service: "backend"}} },
+		"stacks.hooks.on_revert[1].timeout: -1s is negative": func(c *Config) {
+			c.Hooks.OnRevert = []Hook{{Run: []string{"true"}}, {Run: []string{"true"}, Timeout: -time.Second}}
+		},
+		"stacks.hooks.on_fail[0].service: external stacks": func(c *Config) {
+			c.Driver, c.Workers, c.Singletons = DriverExternal, nil, nil
+			c.Hooks.OnFail = []Hook{{Service: "backend", Run: []string{"true"}}}
+		},
+		"stacks.driver: external stacks have no workers": func(c *Config) { c.Driver, c.Workers = DriverExternal, []string{"worker"} },
 	} {
 		c := good()
 		change(&c)

@@ -17,6 +17,9 @@
 // (retire.go) stops the listed services of a color container by container: a project may also hold the user's database, so nothing here
 // acts on a whole project, removes an orphan or a volume.
 //
+// While the candidate has a share its containers are looked at (gauges.go, usage.go): restarts, OOM kills, turns to unhealthy, and what
+// they use beside the old stack's. What that means is for others to say.
+//
 // A color whose Prepare failed is left as it stands, for a look; the fault carries the last log lines.
 // external.go is the other driver: somebody else runs the stacks, and cutover only asks whether they answer.
 package stacks

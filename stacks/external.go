@@ -25,7 +25,10 @@ func (x *External) Preflight(context.Context, traffic.Color, string) error { ret
 // Prepare waits until the color's services answer as they should, and for the release where an answer can name it.
 func (x *External) Prepare(ctx context.Context, color traffic.Color, tag string) (traffic.Release, error) {
 	s := x.stack(color, tag)
-	if !slices.ContainsFunc(x.tests(color), func(t request) bool { return t.namesTag() }) {
+	if err := prepareHooks(ctx, x, s); err != nil {
+		return traffic.Release{}, err
+	}
+	if !x.namesTag() {
 		x.sayf("%s: nothing proves that it runs %s; a smoke test with contains: \"{{.Tag}}\" would", color, tag)
 	}
 	x.sayf("%s: waiting for stacks that somebody else runs, at most %s", color, x.Config.Ready.Timeout)
@@ -69,12 +72,17 @@ func (x *External) Describe(ctx context.Context, color traffic.Color) ([]Standin
 	var all []Standing
 	for _, w := range x.Config.Web {
 		now := Standing{Service: w.Service, State: "answers", Address: w.Address(color), Ours: true}
-		if err := x.http.ask(ctx, w.Service, now.Address, Test{Path: w.Ready.Path, Host: w.Ready.Host, Status: w.Ready.Status}, fill("", s), 1); err != nil {
+		if err := x.http.ready(ctx, w.ofAnyRelease(), now.Address, fill("", s), 1); err != nil {
 			now.State, now.Ours = "silent", false
 		}
 		all = append(all, now)
 	}
 	return all, ctx.Err()
+}
+
+// Answers asks each web service once.
+func (x *External) Answers(ctx context.Context, color traffic.Color) error {
+	return x.http.answers(ctx, x.Config, color)
 }
 
 // Serving tells whether all web services of the color answer. Nobody can tell which release that is: its tag is empty.
@@ -91,31 +99,21 @@ func (x *External) Serving(ctx context.Context, color traffic.Color) (traffic.Re
 	return traffic.Release{}, nil
 }
 
-// request is one test and where it goes.
-type request struct {
-	Test
-	address string
+// namesTag tells whether a right answer of some test proves which release gives it.
+func (x *External) namesTag() bool {
+	return slices.ContainsFunc(x.Config.Smoke, Test.namesTag) || slices.ContainsFunc(x.Config.Web, func(w Web) bool { return w.Ready.namesTag() })
 }
 
-// tests are the readiness and the smoke tests of a color, in order.
-func (x *External) tests(color traffic.Color) []request {
-	var all []request
+// look asks for the readiness of each service and then for the smoke tests.
+func (x *External) look(ctx context.Context, s stack, tries int) error {
 	for _, w := range x.Config.Web {
-		t := w.Ready
-		t.Service = w.Service
-		all = append(all, request{Test: t, address: w.Address(color)})
+		if err := x.http.ready(ctx, w, w.Address(s.color), fill(s.tag, s), tries); err != nil {
+			return err
+		}
 	}
 	for _, t := range x.Config.Smoke {
 		w := x.Config.smokeTarget(t)
-		t.Service = w.Service
-		all = append(all, request{Test: t, address: w.Address(color)})
-	}
-	return all
-}
-
-func (x *External) look(ctx context.Context, s stack, tries int) error {
-	for _, t := range x.tests(s.color) {
-		if err := x.http.ask(ctx, t.Service, t.address, t.Test, fill(s.tag, s), tries); err != nil {
+		if err := x.http.ask(ctx, w.Service, w.Address(s.color), t, fill(s.tag, s), tries); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+
+	"cutover/traffic"
 )
 
 const (
@@ -26,12 +28,43 @@ const (
 // prober asks an app directly, past nginx and past any proxy of the environment.
 type prober struct {
 	transport *http.Transport
+	// grpc speaks HTTP/2 without TLS.
+	grpc *http.Transport
 }
 
 // newProber keeps no connection alive: each request shows that a new client gets in.
 func newProber() prober {
 	dialer := net.Dialer{Timeout: requestTimeout}
-	return prober{transport: &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext}}
+	var onlyHTTP2 http.Protocols
+	onlyHTTP2.SetUnencryptedHTTP2(true)
+	return prober{
+		transport: &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext},
+		grpc:      &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext, Protocols: &onlyHTTP2},
+	}
+}
+
+// ready asks whether the service is, by its readiness test or by gRPC's health protocol.
+func (p prober) ready(ctx context.Context, w Web, address string, fill *strings.Replacer, tries int) error {
+	if w.GRPC && w.Ready.Path == "" {
+		return p.askHealth(ctx, w.Service, address, tries)
+	}
+	return p.ask(ctx, w.Service, address, w.Ready, fill, tries)
+}
+
+// answers asks each of the color's web services once, whatever release it runs.
+func (p prober) answers(ctx context.Context, c Config, color traffic.Color) error {
+	for _, w := range c.Web {
+		if err := p.ready(ctx, w.ofAnyRelease(), w.Address(color), fill("", stack{}), 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ofAnyRelease is the service with a readiness test that does not ask which release it is.
+func (w Web) ofAnyRelease() Web {
+	w.Ready.Contains = ""
+	return w
 }
 
 // ask makes one request to the address and judges the answer. What is wrong comes as *trouble.
@@ -49,7 +82,7 @@ func (p prober) ask(ctx context.Context, service, address string, t Test, fill *
 	}
 	request.Host = t.Host
 	request.Header.Set("User-Agent", "cutover")
-	response, err := p.client(tries).Do(request)
+	response, err := once(p.transport, tries).Do(request)
 	if err != nil {
 		bad.err = fmt.Errorf("GET %s: %w", target, bare(err))
 		return bad
@@ -75,11 +108,11 @@ func (p prober) ask(ctx context.Context, service, address string, t Test, fill *
 	return nil
 }
 
-// client tries again only where no answer came. It follows no redirect: that would ask something else than this container.
-func (p prober) client(tries int) *retryablehttp.Client {
+// once asks for one answer: it tries again only where no answer came. It follows no redirect: that would ask something else than this container.
+func once(transport *http.Transport, tries int) *retryablehttp.Client {
 	return &retryablehttp.Client{
 		HTTPClient: &http.Client{
-			Transport:     p.transport,
+			Transport:     transport,
 			Timeout:       requestTimeout,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},

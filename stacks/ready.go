@@ -126,17 +126,7 @@ func (w *watch) web(ctx context.Context) error {
 		if !slices.ContainsFunc(boxes, func(b box) bool { return b.answersAt(address) }) {
 			return &trouble{services: []string{web.Service}, err: fmt.Errorf("its container publishes %q, not %s: an answer from there may be somebody else's", published, address)}
 		}
-		if err := w.c.http.ask(ctx, web.Service, address, web.Ready, fill(w.s.tag, w.s), w.tries); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// background asks of each worker and singleton what can be asked of a service without traffic.
-func (w *watch) background(ctx context.Context) error {
-	for _, name := range slices.Concat(w.c.Config.Workers, w.c.Config.Singletons) {
-		if _, err := w.running(ctx, name); err != nil {
+		if err := w.c.http.ready(ctx, web, address, fill(w.s.tag, w.s), w.tries); err != nil {
 			return err
 		}
 	}

@@ -57,7 +57,7 @@ func (c *Compose) Serving(ctx context.Context, color traffic.Color) (traffic.Rel
 		}
 	}
 	for _, w := range c.Config.Web {
-		if err := c.http.ask(ctx, w.Service, w.Address(color), w.Ready, fill(s.tag, s), patientTries); err != nil {
+		if err := c.http.ready(ctx, w, w.Address(color), fill(s.tag, s), patientTries); err != nil {
 			return traffic.Release{}, notServing(s, w.Service, err)
 		}
 	}

@@ -43,7 +43,9 @@ type Options struct {
 	Run     Runner
 	// Say tells people, in one line, what is going on; may be nil.
 	Say func(string)
-	Now func() time.Time
+	// Keep keeps the output of a hook, under a name that tells which; may be nil.
+	Keep func(name string, output []byte) error
+	Now  func() time.Time
 	// Engine is not needed for external stacks.
 	Engine *Engine
 }
@@ -76,6 +78,8 @@ type Inspector interface {
 	Images(ctx context.Context, c traffic.Color, tag string) (map[string]string, error)
 	// Describe gives each listed service of the color, in the order of the configuration. It does not need the compose files.
 	Describe(ctx context.Context, c traffic.Color) ([]Standing, error)
+	// Answers asks each web service of the color once whether it is ready, whatever release it runs. It needs neither engine nor files.
+	Answers(ctx context.Context, c traffic.Color) error
 	// Serving gives the release that the color runs, if all its web services run, are ours and answer.
 	Serving(ctx context.Context, c traffic.Color) (traffic.Release, error)
 }
@@ -83,6 +87,7 @@ type Inspector interface {
 // Driver is the driver that the configuration names.
 type Driver struct {
 	traffic.Stacks
+	traffic.Hooks
 	Inspector
 }
 
@@ -91,10 +96,10 @@ func Open(o Options) (*Driver, error) {
 	switch o.Config.Driver {
 	case DriverCompose:
 		c := NewCompose(o)
-		return &Driver{Stacks: c, Inspector: c}, nil
+		return &Driver{Stacks: c, Hooks: c, Inspector: c}, nil
 	case DriverExternal:
 		x := NewExternal(o)
-		return &Driver{Stacks: x, Inspector: x}, nil
+		return &Driver{Stacks: x, Hooks: x, Inspector: x}, nil
 	}
 	return nil, fmt.Errorf("stacks.driver: %q is neither compose nor external", o.Config.Driver)
 }

@@ -183,11 +183,24 @@ func after(r *Rollout, now time.Time, least time.Duration, next string) string {
 	if r.Verdict.Decision == verdict.Passed {
 		return sentence
 	}
+	if rest := Missing(r.Verdict); rest != "" {
+		sentence += "; " + rest
+	}
 	wait := (r.Plan.Inconclusive.After - now.Sub(r.Entered)).Round(time.Second)
 	if wait < 0 {
 		return sentence
 	}
 	return fmt.Sprintf("%s; still undecided in %v: %s", sentence, wait, r.Plan.Inconclusive.Then)
+}
+
+// Missing says what evidence a pass still wants, and how long that takes at the rate of this step; empty where nobody can tell.
+func Missing(v verdict.Result) string {
+	rest := v.Needed - v.Candidate.Requests
+	if v.Decision != verdict.Undecided || v.Rule != verdict.RuleEvidence || rest <= 0 || v.Rate <= 0 {
+		return ""
+	}
+	wait := time.Duration(float64(rest) / v.Rate * float64(time.Second)).Round(time.Second)
+	return fmt.Sprintf("about %d more clean candidate requests to a pass, %v at %.2g a second", rest, wait, v.Rate)
 }
 
 func evidence(v verdict.Result) string {

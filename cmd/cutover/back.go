@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -56,18 +56,26 @@ func (i *invocation) backCommand() *cli.Command {
 			&cli.StringFlag{Name: "why", Usage: "a `SENTENCE` for the history"},
 		},
 		run: func(c *cli.Context) error {
-			i.out.columns = backColumns
-			root, err := i.findRoot(c)
-			if err != nil {
-				return err
-			}
-			return i.back(c.Context, c, root)
+			return i.back(c.Context, i.backFlags(c))
 		},
 	})
 }
 
+// backFlags are what the command line says of a cutback, with the environment's variables where it says nothing.
+type backFlags struct{ app, dir, why, config, environment string }
+
+// backFlags are those of any command that has some of them.
+func (i *invocation) backFlags(c *cli.Context) backFlags {
+	return backFlags{app: c.String("app"), dir: c.String("dir"), why: c.String("why"), config: i.configOf(c), environment: i.environmentOf(c)}
+}
+
 // back acts first: nothing stands before the rename. What follows tells people and the journal, and may all fail.
-func (i *invocation) back(ctx context.Context, c *cli.Context, root string) error {
+func (i *invocation) back(ctx context.Context, f backFlags) error {
+	i.out.columns = backColumns
+	root, err := i.findRoot(f)
+	if err != nil {
+		return err
+	}
 	outcome, err := nginxconf.Back(ctx, root, nginxHost{}, i.now)
 	doc := backDocument{
 		Result: "back", Cut: outcome.Cut, Already: outcome.Already, Since: outcome.Since, Stable: outcome.Color, Release: outcome.Tag,
@@ -77,14 +85,16 @@ func (i *invocation) back(ctx context.Context, c *cli.Context, root string) erro
 		doc.Live = nil
 	}
 	i.tellCut(outcome)
-	dir, unknown := i.stateOf(c, root)
+	dir, unknown := i.stateOf(f, root)
+	journaled := len(outcome.Cut) > 0 && unknown == nil
 	if len(outcome.Cut) > 0 {
-		e := traffic.Event{Kind: traffic.CutSeen, Why: orElse(c.String("why"), "`cutover back` by "+i.actor)}
+		e := traffic.Event{Kind: traffic.CutSeen, Why: orElse(f.why, "`cutover back` by "+i.actor)}
 		if outcome.Stop.Why != nil {
 			e.Why += "; " + outcome.Stop.String()
 		}
-		if journaled := i.writeDown(ctx, root, dir, unknown, outcome.Cut, e); journaled != nil {
-			i.out.aside("not journaled yet: %v", journaled)
+		if failed := i.writeDown(ctx, root, dir, unknown, outcome.Cut, e); failed != nil {
+			i.out.aside("not journaled yet: %v", failed)
+			journaled = false
 		}
 	}
 	if outcome.NothingWarm {
@@ -92,13 +102,13 @@ func (i *invocation) back(ctx context.Context, c *cli.Context, root string) erro
 	}
 	if err != nil {
 		i.out.explain(err)
-		f := failureOf(err)
-		doc.Error, doc.Kind, doc.Hint, doc.Exit = f.Error, f.Kind, f.Hint, f.Exit
+		told := failureOf(err)
+		doc.Error, doc.Kind, doc.Hint, doc.Exit = told.Error, told.Kind, told.Hint, told.Exit
 	}
 	i.out.result(doc)
 	i.out.line("%s", doc.Truth)
-	if len(outcome.Cut) > 0 && unknown == nil {
-		i.conclude(ctx, c, 0)
+	if journaled {
+		i.concludeApart(ctx, f, dir)
 	}
 	if err != nil {
 		return &toldError{doc.Exit}
@@ -194,22 +204,6 @@ func (i *invocation) journalCut(ctx context.Context, dir string, e traffic.Event
 	return err
 }
 
-// conclude ends the rollout in the journal where no promoter does, and hands its workers back. People have their answer already, so
-// it is silent; whatever keeps it from this, such as another holder of the app for longer than patience, leaves it to the next command.
-func (i *invocation) conclude(ctx context.Context, c *cli.Context, patience time.Duration) {
-	quiet := *i
-	quiet.out = &output{stdout: io.Discard, stderr: io.Discard, now: i.now}
-	s, err := quiet.assemble(i.configOf(c), i.environmentOf(c)) // hold replays, and people wait for the process to end
-	if err != nil {
-		return
-	}
-	defer s.leave(ctx)
-	defer s.close()
-	if err := s.hold(ctx, patience); err == nil && s.state.Phase() == traffic.CuttingBack {
-		s.carry(ctx, nil)
-	}
-}
-
 // cutSeenOf reads what writeDown left in a cut folder.
 func cutSeenOf(text []byte) (traffic.Event, bool) {
 	var e traffic.Event
@@ -218,40 +212,55 @@ func cutSeenOf(text []byte) (traffic.Event, bool) {
 }
 
 // stateOf is the journal's folder: as the last raise wrote it beside nginx's files, else as the configuration says.
-func (i *invocation) stateOf(c *cli.Context, root string) (string, error) {
+func (i *invocation) stateOf(f backFlags, root string) (string, error) {
 	if card, err := nginxconf.ReadCard(root); err == nil && card.State != "" {
 		return card.State, nil
 	}
-	path, err := findConfig(i.configOf(c), i.dir)
+	path, err := findConfig(f.config, i.dir)
 	if err != nil {
 		return "", err
 	}
-	config, err := loadConfig(path, i.environmentOf(c))
+	config, err := loadConfig(path, f.environment)
 	return filepath.Join(config.State, config.App), err
 }
 
 // The two keys that `back` takes from a cutover.yaml that may be too broken to be parsed.
 var (
-	appLine = regexp.MustCompile(`(?m)^app:\s*["']?([a-z][a-z0-9_-]*)`)
-	dirLine = regexp.MustCompile(`(?m)^\s+dir:\s*["']?(/[^\s"'#]+)|^nginx:\s*\{[^}]*\bdir:\s*["']?(/[^\s"',}]+)`)
+	appLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^app:\s*["']?([a-z][a-z0-9_-]*)`) })
+	dirLine = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?m)^\s+dir:\s*["']?(/[^\s"'#]+)|^nginx:\s*\{[^}]*\bdir:\s*["']?(/[^\s"',}]+)`)
+	})
 )
+
+// hintOf reads what a cutover.yaml says of app and nginx.dir, also where it is too broken to be parsed.
+func (i *invocation) hintOf(path, environment string) hint {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return hint{} // an unreadable one hints at nothing
+	}
+	if h, ok := hintIn(text); ok {
+		return h
+	}
+	if config, err := loadConfig(path, environment); err == nil {
+		return hint{config.App, config.Nginx.Dir}
+	}
+	var h hint
+	if found := appLine().FindSubmatch(text); found != nil {
+		h.app = string(found[1])
+	}
+	if found := dirLine().FindSubmatch(text); found != nil {
+		h.dir = string(found[1]) + string(found[2])
+	}
+	return h
+}
 
 // findRoot finds the app's folder under nginx.dir. cutover.yaml is only a hint: flags go before it, and without either the only
 // app that has a back.json is meant.
-func (i *invocation) findRoot(c *cli.Context) (string, error) {
-	app, dir := c.String("app"), c.String("dir")
-	if path, err := findConfig(i.configOf(c), i.dir); err != nil {
-		// no hint
-	} else if config, err := loadConfig(path, i.environmentOf(c)); err == nil {
-		app, dir = orElse(app, config.App), orElse(dir, config.Nginx.Dir)
-	} else {
-		text, _ := os.ReadFile(path) // an unreadable one hints at nothing
-		if found := appLine.FindSubmatch(text); app == "" && found != nil {
-			app = string(found[1])
-		}
-		if found := dirLine.FindSubmatch(text); dir == "" && found != nil {
-			dir = string(found[1]) + string(found[2])
-		}
+func (i *invocation) findRoot(f backFlags) (string, error) {
+	app, dir := f.app, f.dir
+	if path, err := findConfig(f.config, i.dir); err == nil && (app == "" || dir == "") {
+		h := i.hintOf(path, f.environment)
+		app, dir = orElse(app, h.app), orElse(dir, h.dir)
 	}
 	dir = absolute(orElse(dir, nginxconf.DefaultConfig().Dir), i.dir)
 	if app != "" {

@@ -59,6 +59,7 @@ func defaultConfig() Config {
 		Nginx:   nginxconf.DefaultConfig(),
 		Rollout: traffic.DefaultPlanConfig(),
 		Verdict: verdict.DefaultConfig(),
+		Signals: signal.DefaultConfig(),
 	}
 }
 
@@ -202,7 +203,7 @@ func (c Config) mistakes() []error {
 			found = append(found, fmt.Errorf("tags.%s: %w", environment, err))
 		}
 	}
-	sections := []interface{ Validate() error }{c.Stacks, c.Nginx, c.Rollout, c.Verdict, c.Signals}
+	sections := []interface{ Validate() error }{c.Stacks, c.Nginx, c.Rollout, c.judged(), c.Signals}
 	for _, section := range sections {
 		if err := section.Validate(); err != nil {
 			found = append(found, err)
@@ -211,9 +212,12 @@ func (c Config) mistakes() []error {
 	if err := notify.Validate(c.Notify); err != nil {
 		found = append(found, err)
 	}
+	found = append(found, c.unwatched()...)
 	if len(found) == 0 { // what is rendered is made of all of them
-		if err := c.rendered().Validate(); err != nil {
-			found = append(found, err)
+		for _, err := range []error{c.validateScraped(), c.rendered().Validate()} {
+			if err != nil {
+				found = append(found, err)
+			}
 		}
 		found = append(found, c.inexact()...)
 	}
@@ -227,6 +231,10 @@ func (c Config) rendered() nginxconf.Options {
 		web = append(web, nginxconf.Upstream{Route: nginxconf.RouteName(w.Service), Service: w.Service, Blue: w.Blue, Green: w.Green})
 	}
 	o := nginxconf.Options{Config: c.Nginx, App: c.App, Env: c.Environment, Web: web, Routes: c.Routes, AccessLog: c.accessLog()}
+	for _, r := range c.Verdict.Routes {
+		o.Judged = append(o.Judged, nginxconf.JudgedRoute{Name: r.Name, Path: r.Path})
+	}
+	o.GRPC = slices.ContainsFunc(c.Stacks.Web, func(w stacks.Web) bool { return w.GRPC })
 	if c.Stacks.Driver == stacks.DriverCompose {
 		o.Projects = map[traffic.Color]string{traffic.Blue: c.Stacks.Blue.Project, traffic.Green: c.Stacks.Green.Project}
 	}
@@ -260,6 +268,7 @@ func (c Config) plan() traffic.Plan {
 	return traffic.Plan{
 		Steps: c.Rollout.Steps, Bake: c.Rollout.Bake, Approve: c.Rollout.Approve,
 		Inconclusive: c.Verdict.Inconclusive, KeepWarm: c.Stacks.KeepWarm, DrawsRequests: c.Nginx.Split == nginxconf.SplitRequest,
+		Hooks: c.Stacks.Hooks.Points(),
 	}
 }
 
@@ -275,9 +284,45 @@ func (c Config) accepts(tag string) error {
 	}
 }
 
+// accessLog is the file that server.conf has nginx write. Beside a log in a format of the user's own it lies in the same folder.
 func (c Config) accessLog() string {
-	if p := c.Signals.AccessLog.Path; p != "" {
-		return p
+	own := "cutover-" + c.App + ".log"
+	switch l := c.Signals.AccessLog; {
+	case l.Path == "":
+		return filepath.Join("/var/log/nginx", own)
+	case l.Format != "":
+		return filepath.Join(filepath.Dir(l.Path), own)
+	default:
+		return l.Path
 	}
-	return "/var/log/nginx/cutover-" + c.App + ".log"
+}
+
+// judgedLog is the file that the judge reads.
+func (c Config) judgedLog() string { return orElse(c.Signals.AccessLog.Path, c.accessLog()) }
+
+// judged is what the judge goes by: the section verdict, with each web service as a route of its own where there are several.
+func (c Config) judged() verdict.Config {
+	v := c.Verdict
+	if len(c.Stacks.Web) > 1 {
+		v.Routes = slices.Clone(v.Routes)
+		for _, w := range c.Stacks.Web {
+			v.Routes = append(v.Routes, verdict.Route{Name: w.Service})
+		}
+	}
+	return v
+}
+
+// reading tells how the log is read while that color is stable.
+func (c Config) reading(stable traffic.Color) signal.Reading {
+	judged := c.judged()
+	r := signal.Reading{App: c.App, Arms: signal.Addresses{}, Routes: judged.Routes, SlowerThan: c.Verdict.Latency.SlowerThan}
+	r.Format, _ = c.Signals.AccessLog.Layout() // Validate has read it
+	for _, w := range c.Stacks.Web {
+		service := verdict.Route{Name: w.Service}
+		o := signal.Origin{Arm: verdict.Baseline, Route: uint8(slices.Index(judged.Routes, service) + 1), GRPC: w.GRPC}
+		r.Arms[w.Address(stable)] = o
+		o.Arm = verdict.Candidate
+		r.Arms[w.Address(stable.Other())] = o
+	}
+	return r
 }

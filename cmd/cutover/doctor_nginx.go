@@ -38,6 +38,9 @@ func (d *checkup) lookAtNginx() []finding {
 		all = append(all, look("tree", "", e.Tree))
 	} else {
 		all = append(all, look("workers", "they reach "+d.rollouts(), e.Reach))
+		if e.Movable != nil {
+			all = append(all, look("folders", "", e.Movable))
+		}
 	}
 	if costs, remedy := (nginxconf.Build{Version: e.Version}).ReloadCosts(d.config.Nginx); costs != "" {
 		all = append(all, finding{What: "reload", Level: warning, Says: costs, Remedy: remedy})

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os/exec"
-	"sync"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,26 +26,19 @@ func command(ctx context.Context, argv []string) *exec.Cmd {
 	return c
 }
 
-// runCompose is the stacks' runner.
-func runCompose(ctx context.Context, spec stacks.Command) (stacks.Output, error) {
+// runProgram is the stacks' runner, for Compose and for hooks.
+func runProgram(ctx context.Context, spec stacks.Command) (stacks.Output, error) {
 	c := command(ctx, spec.Argv)
 	c.Env, c.Dir = spec.Env, spec.Dir
-	var stdout, stderr bytes.Buffer
-	c.Stdout = &stdout
-	pipe, err := c.StderrPipe()
-	if err != nil {
-		return stacks.Output{}, err
-	}
-	if err := c.Start(); err != nil {
-		return stacks.Output{}, err
-	}
-	var reading sync.WaitGroup
-	reading.Go(func() { lines(io.TeeReader(pipe, &stderr), spec.Line) })
-	reading.Wait()
-	err = c.Wait()
-	out := stacks.Output{Stdout: stdout.Bytes(), Stderr: stderr.Bytes()}
+	stdout, stderr := lines{}, lines{each: spec.Line}
+	c.Stdout, c.Stderr = &stdout, &stderr
+	err := c.Run()
+	out := stacks.Output{Stdout: stdout.all.Bytes(), Stderr: stderr.all.Bytes()}
 	if ctx.Err() != nil {
 		return out, ctx.Err()
+	}
+	if errors.Is(err, exec.ErrWaitDelay) { // it has ended well, and left somebody behind who holds its output
+		err = nil
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		out.Exit = exit.ExitCode()
@@ -56,15 +47,27 @@ func runCompose(ctx context.Context, spec stacks.Command) (stacks.Output, error)
 	return out, err
 }
 
-func lines(r io.Reader, each func(string)) {
-	scanner := bufio.NewScanner(r)
-	scanner.Buffer(nil, 1<<20)
-	for scanner.Scan() {
-		if each != nil {
-			each(scanner.Text())
+// keptOutput is how much of a program's output is kept: one that never stops talking must not cost the promoter its memory.
+const keptOutput = 16 << 20
+
+// lines keeps the beginning of what is written, and hands over each whole line of that as it comes.
+type lines struct {
+	all  bytes.Buffer
+	read int // up to where lines were handed over
+	each func(string)
+}
+
+func (l *lines) Write(text []byte) (int, error) {
+	l.all.Write(text[:min(len(text), keptOutput-l.all.Len())])
+	for l.each != nil {
+		line, _, whole := bytes.Cut(l.all.Bytes()[l.read:], []byte("\n"))
+		if !whole {
+			break
 		}
+		l.read += len(line) + 1
+		l.each(strings.TrimSuffix(string(line), "\r"))
 	}
-	_, _ = io.Copy(io.Discard, r) // a line too long for the scanner must not block the command
+	return len(text), nil
 }
 
 // nginxHost runs nginx's program and signals its master.

@@ -25,7 +25,7 @@ type forecastDocument struct {
 // the same log gives the same table.
 func (s *session) forecast(ctx context.Context, plan traffic.Plan) (forecastDocument, error) {
 	stable := s.state.Stable
-	rates, err := signal.ReadRates(ctx, s.config.accessLog(), s.config.App, s.arms(stable), s.now())
+	rates, err := signal.ReadRates(ctx, s.config.judgedLog(), s.config.reading(stable), s.now())
 	if err != nil {
 		return forecastDocument{}, fmt.Errorf("read the traffic so far: %w", err)
 	}
@@ -63,7 +63,7 @@ func (s *session) showPlan(ctx context.Context) error {
 func (s *session) printForecast(doc forecastDocument, plan traffic.Plan) {
 	o, rates := s.out, doc.Rates
 	if len(doc.Forecast.Steps) == 0 {
-		o.line("forecast  %s has no requests of the last day: nothing to tell how long a proof takes", s.config.accessLog())
+		o.line("forecast  %s has no requests of the last day: nothing to tell how long a proof takes", s.config.judgedLog())
 		return
 	}
 	o.line("traffic   %.3g requests/s now, stable fails %.2g%% (%d requests since %s)", rates.Now, rates.ErrorRate*100, rates.Requests,

@@ -14,7 +14,6 @@ import (
 
 	"cutover/traffic"
 	"cutover/traffic/journal"
-	tail "cutover/traffic/signal"
 	"cutover/traffic/verdict"
 )
 
@@ -133,7 +132,7 @@ func (s *session) takeGuard(ctx context.Context, id traffic.RolloutID) (*journal
 
 // watch judges the share until nothing is left to be guarded.
 func (s *session) watch(ctx context.Context, id traffic.RolloutID) error {
-	hearing := &traffic.Hearing{Judge: verdict.NewJudge(s.config.Verdict)}
+	hearing := &traffic.Hearing{Judge: s.judge()}
 	batches, stirs, stop := s.follow(ctx)
 	defer stop()
 	ticker := time.NewTicker(time.Second)
@@ -178,10 +177,10 @@ func (s *session) guards(id traffic.RolloutID) bool {
 func (s *session) follow(ctx context.Context) (batches <-chan verdict.Batch, stirs <-chan struct{}, stop func()) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	evidence, news := make(chan verdict.Batch), make(chan struct{}, 1)
-	log := tail.OpenAccessLog(s.config.accessLog(), s.config.App, s.arms(s.state.Stable), s.now).SlowerThan(s.config.Verdict.Latency.SlowerThan)
+	source := s.evidence(s.state.Open)
 	var running sync.WaitGroup
 	running.Go(func() {
-		_ = log.Follow(ctx, func(b verdict.Batch) { // what it cannot read is in the batches
+		_ = source.Follow(ctx, func(b verdict.Batch) { // what it cannot read is in the batches
 			select {
 			case evidence <- b:
 			case <-ctx.Done():

@@ -176,7 +176,7 @@ func (i *invocation) avenge(c *cli.Context, id traffic.RolloutID) error {
 	}
 	// Recovered, and not CutSeen: nobody has judged the release, so that a repeated job may try it again.
 	err = errors.Join(unproven, i.writeDown(c.Context, root, dir, nil, []traffic.RolloutID{id}, traffic.Event{Kind: traffic.Recovered, Why: why}))
-	i.conclude(c.Context, c, deathPatience)
+	i.conclude(c.Context, i.backFlags(c), func(s *session) error { return s.hold(c.Context, deathPatience) })
 	s, opened := i.open(i.configOf(c), i.environmentOf(c))
 	if opened != nil {
 		return errors.Join(err, opened)

@@ -27,7 +27,6 @@ func helpCommand() *cli.Command {
 // laterCommands are decided upon and not in this version; each with what is there instead.
 var laterCommands = map[string]string{
 	"wait":    "`cutover status` shows whether a rollout is running.",
-	"report":  "`cutover history --json` has every step with its numbers.",
 	"recover": "`cutover status` settles first what a crash left open.",
 	"serve":   "",
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -45,6 +46,9 @@ type starter struct {
 	// Container is nginx's, empty where it runs on this host itself; Host is where the web services are published for it.
 	Container, Host string
 	Web             []starterWeb
+	// Browsers says what shows that browsers use the app, which want their page and what it asks for of one release; empty where
+	// nothing does.
+	Browsers string
 }
 
 type starterWeb struct {
@@ -54,6 +58,8 @@ type starterWeb struct {
 	Blue, Green string
 	// Open tells that the running container is published to everybody, Elsewhere that nginx's container does not reach where it is.
 	Open, Elsewhere bool
+	// published is the port that the compose files publish it on; empty where they leave that to a variable.
+	published string
 }
 
 func (i *invocation) writeConfig(ctx context.Context, app, container string) error {
@@ -82,6 +88,9 @@ func (i *invocation) writeConfig(ctx context.Context, app, container string) err
 	if err := i.publishedServices(ctx, &start); err != nil {
 		return err
 	}
+	if start.Browsers == "" {
+		start.Browsers = i.browsersOf(ctx, start)
+	}
 	var text strings.Builder
 	if err := template.Must(template.ParseFS(templates.Files, "compose/cutover.yaml.tmpl")).Execute(&text, start); err != nil {
 		return err
@@ -96,6 +105,9 @@ func (i *invocation) writeConfig(ctx context.Context, app, container string) err
 	i.out.line("wrote %s", path)
 	if start.Running {
 		i.out.line("project %s runs already: it is blue, where it is", start.Blue)
+	}
+	if start.Browsers != "" {
+		i.out.line("split: client, since %s", start.Browsers)
 	}
 	i.out.line("\nLook it through, let the compose files publish each web port as its comments show, then\n")
 	i.out.line("    cutover init --stable blue\n    cutover init --apply\n    cutover doctor")
@@ -164,20 +176,21 @@ func (i *invocation) publishedServices(ctx context.Context, start *starter) erro
 	}
 	var model struct {
 		Name     string
-		Services map[string]struct {
-			Ports []any `json:"ports"`
-		} `json:"services"`
+		Services map[string]composed `json:"services"`
 	}
 	if err := json.Unmarshal(out, &model); err != nil {
 		return fmt.Errorf("read `docker compose config`: %w", err)
 	}
-	for name, service := range model.Services {
+	for _, name := range slices.Sorted(maps.Keys(model.Services)) {
+		service := model.Services[name]
 		if len(service.Ports) > 0 {
+			if start.Browsers == "" {
+				start.Browsers = service.pages(name)
+			}
 			variable := strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(name)) + "_PORT"
-			start.Web = append(start.Web, starterWeb{Service: name, Variable: variable, Port: targetPort(service.Ports[0])})
+			start.Web = append(start.Web, starterWeb{Service: name, Variable: variable, Port: targetPort(service.Ports[0]), published: publishedPort(service.Ports[0])})
 		}
 	}
-	slices.SortFunc(start.Web, func(a, b starterWeb) int { return strings.Compare(a.Service, b.Service) })
 	for n := range start.Web {
 		start.Web[n].Blue, start.Web[n].Green = fmt.Sprintf("%s:%d", start.Host, 18000+80*n), fmt.Sprintf("%s:%d", start.Host, 28000+80*n)
 	}

@@ -22,6 +22,9 @@ shares and end from the journal instead. The verdict is pass, fail or hold; a
 failure stands, whatever comes later. With --slower-than slow answers count
 too; at 100 %, beside no stable, they prove nothing. Exit code 0 means that
 there is a verdict, whichever.
+--format reads a log of your own: it is what stands behind log_format, with
+$upstream_addr, $upstream_status, $status and $msec in it. 'combined' in
+front stands for nginx's own. The addresses in cutover.yaml tell the colors.
 
 --simulate plays the plan second by second with made-up traffic. It prints
 how often a healthy release would be reverted, how long its steps take to
@@ -42,7 +45,7 @@ EXAMPLES
 
 // The flags that only one of the two modes of judge has.
 var (
-	replayFlags   = []string{"candidate", "schedule", "rollout", "slower-than"}
+	replayFlags   = []string{"candidate", "schedule", "rollout", "slower-than", "format"}
 	simulateFlags = []string{"rate", "errors", "fault", "runs", "seed"}
 )
 
@@ -55,6 +58,7 @@ func (i *invocation) judgeCommand() *cli.Command {
 			&cli.StringFlag{Name: "schedule", Usage: "its shares, a `LIST` of TIME=PERCENT,…"},
 			&cli.StringFlag{Name: "rollout", Usage: "color and shares of rollout `ID`"},
 			&cli.DurationFlag{Name: "slower-than", Usage: "call answers above `DURATION` slow", DefaultText: "none"},
+			&cli.StringFlag{Name: "format", Usage: "the log is your own, of this `PATTERN`"},
 			&cli.BoolFlag{Name: "simulate", Usage: "judge made-up traffic by the plan", DisableDefaultText: true},
 			&cli.Float64Flag{Name: "rate", Usage: "`REQUESTS` a second to both colors", Value: 50},
 			&cli.StringFlag{Name: "errors", Usage: "the `SHARE` that stable fails", Value: "0.1%", DefaultText: "0.1%"},

@@ -92,13 +92,19 @@ func (i *invocation) replay(c *cli.Context) error {
 	if c.Duration("slower-than") > 0 {
 		metrics = verdict.ErrorsAndSlowness
 	}
+	format, err := formatOf(c, config)
+	if err != nil {
+		return err
+	}
+	known := config.reading(ran.candidate.Other())
 	recording, err := signal.OpenRecording(absolute(c.String("replay"), i.dir), signal.Wanted{
 		App: ran.app, Candidate: string(ran.candidate), Stable: string(ran.candidate.Other()), SlowerThan: c.Duration("slower-than"),
+		Known: known.Arms, Routes: known.Routes, Format: format,
 	})
 	if err != nil {
 		return unreadable(err)
 	}
-	r := verdict.NewReplay(config.Verdict, metrics, ran.shifts, ran.until)
+	r := verdict.NewReplay(config.judged(), metrics, ran.shifts, ran.until)
 	if err := recording.Play(r.Play); err != nil {
 		return err
 	}
@@ -110,6 +116,22 @@ func (i *invocation) replay(c *cli.Context) error {
 	}
 	i.tellReplay(recording, r, last, ran)
 	return nil
+}
+
+// formatOf is the format of the recording: the flag's, else the configured one; nil for cutover's own and for traces.
+func formatOf(c *cli.Context, config Config) (*signal.Format, error) {
+	log := config.Signals.AccessLog
+	if c.IsSet("format") {
+		log.Format = c.String("format")
+	}
+	format, err := log.Layout()
+	switch {
+	case err != nil:
+		return nil, usagef("judge: --format: %w", err)
+	case format != nil && !format.Colored && len(config.Stacks.Web) == 0:
+		return nil, usagef("judge: --format: the addresses of both colors stand in cutover.yaml, which is not here; give --config")
+	}
+	return format, nil
 }
 
 // unreadable is what is wrong with a recording, as far as a person can mend it.
@@ -257,14 +279,10 @@ func (i *invocation) tellReplay(recording *signal.Recording, r *verdict.Replay, 
 	}
 	i.out.line("%s tried beside %s: %d requests of it, %d of stable", ran.candidate, ran.candidate.Other(),
 		doc.Requests.Candidate.Requests, doc.Requests.Stable.Requests)
-	for _, o := range r.Opinions() {
-		e := replayEvent{
-			TS: unixTime(o.At), Weight: traffic.Weight(math.Round(o.Share * float64(traffic.Full))), Decision: decided(o.Result),
-			Rule: o.Result.Rule, Reason: o.Result.Reason, LogM: o.Log, Candidate: o.Result.Candidate, Stable: o.Result.Baseline,
-		}
-		doc.Events = append(doc.Events, e)
+	doc.Events = eventsOf(r.Opinions())
+	for _, e := range doc.Events {
 		i.out.event(e)
-		i.out.line("%s  %5s  %-4s  %s", stamp(o.At), e.Weight, e.Decision, e.Reason)
+		i.out.line("%s  %5s  %-4s  %s", stamp(time.Time(e.TS)), e.Weight, e.Decision, e.Reason)
 	}
 	i.out.result(doc)
 	i.out.line("verdict: %s: %s", doc.Decision, doc.Reason)

@@ -56,7 +56,12 @@ func (i *invocation) run(ctx context.Context, args []string) int {
 	i.actor = i.whoami()
 	i.commandLine = "cutover " + strings.Join(args[1:], " ")
 	i.out.format = wantedFormat(args)
-	err := i.commands().RunContext(ctx, args)
+	var err error
+	if typed, ok := i.typedBack(args); ok {
+		err = i.back(ctx, typed)
+	} else {
+		err = i.commands().RunContext(ctx, args)
+	}
 	if i.afterwards != nil {
 		defer i.afterwards(ctx)
 	}
@@ -120,7 +125,7 @@ func (i *invocation) commands() *cli.App {
 		Commands: []*cli.Command{
 			i.initCommand(), i.doctorCommand(), i.upCommand(), i.shiftCommand(), i.acceptCommand(), i.promoteCommand(),
 			i.backCommand(), i.rollbackCommand(), i.statusCommand(), i.pauseCommand(), i.resumeCommand(), i.approveCommand(), i.abortCommand(), i.waitCommand(), i.recoverCommand(),
-			i.historyCommand(), i.judgeCommand(), i.renderCommand(), i.configCommand(), i.downCommand(), i.guardianCommand(), i.guardCommand(), helpCommand(),
+			i.historyCommand(), i.reportCommand(), i.judgeCommand(), i.renderCommand(), i.configCommand(), i.downCommand(), i.guardianCommand(), i.guardCommand(), i.concludeCommand(), helpCommand(),
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {

@@ -143,7 +143,7 @@ func folded(text string, columns int) string {
 		return text
 	}
 	var lines []string
-	for line := range strings.SplitSeq(text, "\n") {
+	for line := range strings.SplitSeq(strings.ToValidUTF8(text, string(utf8.RuneError)), "\n") { // its parts are measured in letters
 		indent := line[:min(len(line)-len(strings.TrimLeft(line, " ")), columns/2)]
 		for utf8.RuneCountInString(line) > columns {
 			runes := []rune(line)

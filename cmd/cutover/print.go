@@ -71,7 +71,7 @@ func (i *invocation) printConfig(config Config) error {
 // yaml is a cutover.yaml that says the same with every default.
 func (c Config) yaml() string {
 	c.Environments = nil
-	c.Signals.AccessLog.Path = c.accessLog()
+	c.Signals.AccessLog.Path = c.judgedLog()
 	var out strings.Builder
 	printBlock(&out, reflect.ValueOf(c), "")
 	return out.String()

@@ -23,9 +23,9 @@ for too little evidence (verdict.inconclusive: proceed), and is recorded as
 the one or the other. A lost terminal (a dropped SSH link) ends nothing:
 follow it with 'cutover status'.
 
-With --observe the judge takes nothing back: what it would have reverted stays
-where it is, gets no further share, and waits for 'cutover back'. People,
-signals, --timeout and the guardian still cut back.
+With --observe the judge takes nothing back: what it would have reverted
+stays where it is, gets no further share, and waits for 'cutover back'.
+People, signals, --timeout and the guardian still cut back.
 
 EXAMPLES
    cutover promote --tag v1.4.0
@@ -63,7 +63,7 @@ func (i *invocation) promotes(spec commandSpec) *cli.Command {
 		&cli.DurationFlag{Name: "timeout", Usage: "cut back if not accepted within `DURATION`", DefaultText: "none"},
 		&cli.BoolFlag{Name: "yes", Usage: "ask nothing: Ctrl-C means back; never an approval", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "plan", Usage: "only print what the plan is likely to take", DisableDefaultText: true},
-		&cli.BoolFlag{Name: "observe", Usage: "never revert by the verdict, only say when it would", DisableDefaultText: true},
+		&cli.BoolFlag{Name: "observe", Usage: "never revert by the verdict, only say when", DisableDefaultText: true},
 		&cli.BoolFlag{Name: "again", Usage: "although this release was taken back before; needs --why", DisableDefaultText: true},
 		&cli.StringFlag{Name: "why", Usage: "a `SENTENCE` for the history"},
 		waitFlag(),

@@ -8,8 +8,6 @@ import (
 
 	"cutover/traffic"
 	"cutover/traffic/journal"
-	"cutover/traffic/signal"
-	"cutover/traffic/verdict"
 )
 
 // settle ends what a crash left open, before the command does anything of its own: a promotion without its promoter is cut back,
@@ -18,7 +16,7 @@ func (s *session) settle(ctx context.Context) error {
 	if !s.leftOpen(ctx) {
 		return nil
 	}
-	if _, held, err := journal.Holding(s.dir); held || err != nil {
+	if holder, held, err := journal.Holding(s.dir); (held || err != nil) && !(isConcluding(holder) && s.outwait(ctx)) {
 		return nil // the holder carries it; a reader without rights only looks
 	}
 	lock, err := journal.TryLock(s.dir, s.holder(""))
@@ -127,12 +125,11 @@ func (s *session) adoptWhys(ctx context.Context) {
 // carry runs the controller until the rollout is settled. The journal's new lines steer it.
 func (s *session) carry(ctx context.Context, inbox <-chan traffic.Message) {
 	c := &traffic.Controller{
-		Router: s.proxy, Stacks: s.stacks, Log: s, Inbox: inbox, Now: s.now, Tell: s.tell,
+		Router: s.proxy, Stacks: s.stacks, Hooks: s.stacks, Log: s, Inbox: inbox, Now: s.now, Tell: s.tell,
 		FinishPatience: s.patience,
 	}
 	if r := s.state.Open; r != nil && r.Mode == traffic.Promotion {
-		c.Judge = verdict.NewJudge(s.config.Verdict)
-		c.Signal = signal.OpenAccessLog(s.config.accessLog(), s.config.App, s.arms(r.Stable), s.now).SlowerThan(s.config.Verdict.Latency.SlowerThan)
+		c.Judge, c.Signal = s.judge(), s.evidence(r)
 	}
 	s.deliverBeside(ctx)
 	state, err := c.Run(ctx, s.state)
@@ -141,16 +138,6 @@ func (s *session) carry(ctx context.Context, inbox <-chan traffic.Message) {
 	if err != nil {
 		s.out.stamped(s.now(), "journal", "NOT WRITTEN: %v", err)
 	}
-}
-
-// arms tells the judge which address belongs to which side.
-func (s *session) arms(stable traffic.Color) signal.Addresses {
-	arms := signal.Addresses{}
-	for _, w := range s.config.Stacks.Web {
-		arms[w.Address(stable)] = verdict.Baseline
-		arms[w.Address(stable.Other())] = verdict.Candidate
-	}
-	return arms
 }
 
 // openRollout takes the next id, records the rollout and says that it begins. From here on it ends in the journal.
@@ -207,7 +194,11 @@ func (s *session) conclude(ctx context.Context) error {
 
 // finish gives the command's document, its last line, which is the truth, and its exit code.
 func (s *session) finish(ctx context.Context, result string, exit int) error {
-	doc := s.status(ctx)
+	gather := s.status
+	if s.out.format == forPeople {
+		gather = s.standing // they get its last line only
+	}
+	doc := gather(ctx)
 	doc.Result, doc.Exit = result, exit
 	s.out.result(doc)
 	s.out.line("%s", doc.Truth)

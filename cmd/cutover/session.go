@@ -26,6 +26,7 @@ type session struct {
 	journal *journal.Journal
 	proxy   *nginxconf.Proxy
 	stacks  *stacks.Driver
+	engine  *stacks.Engine // nil where nothing is asked of one
 	lock    *journal.Lock
 	since   time.Time
 	crier   *crier
@@ -96,9 +97,10 @@ func (s *session) wire() error {
 	s.proxy = nginxconf.New(rendered)
 	options := stacks.Options{
 		Config: c.Stacks, Dir: filepath.Dir(s.path), App: c.App, Env: c.Environment,
-		Compose: s.compose(), Environ: s.environ, Run: runCompose, Now: s.now,
-		Say: func(line string) { s.out.stamped(s.now(), "stack", "%s", line) }, Engine: engine,
+		Compose: s.compose(), Environ: s.environ, Run: runProgram, Now: s.now,
+		Say: func(line string) { s.out.stamped(s.now(), "stack", "%s", line) }, Keep: s.keepOutput, Engine: engine,
 	}
+	s.engine = engine
 	s.stacks, err = stacks.Open(options)
 	return err
 }
@@ -184,6 +186,8 @@ func (s *session) hold(ctx context.Context, patience time.Duration) error {
 			return s.replay() // others may have written until now
 		case !isBusy:
 			return &traffic.Fault{Kind: traffic.Preflight, Err: fmt.Errorf("take the rollout lock: %w", err)}
+		case isConcluding(busy.Holder) && !told && s.outwait(ctx):
+			continue
 		case !s.now().Before(deadline):
 			return &traffic.Fault{
 				Kind: traffic.Busy, Err: busy,

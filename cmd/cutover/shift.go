@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -111,6 +112,9 @@ func (s *session) shift(ctx context.Context, by handMade) error {
 		share = by.weight.Rest()
 	}
 	if nearest, exact := s.proxy.Exact(share); !exact {
+		if nearest > share {
+			return usagef("shift: %s is less than one of nginx.buckets: %d can give; the least is %s", share, s.config.Nginx.Buckets, nearest)
+		}
 		s.out.stamped(s.now(), "rounded", "%s to %s: nginx.buckets is %d", share, nearest, s.config.Nginx.Buckets)
 		share = nearest
 	}
@@ -145,33 +149,44 @@ func (s *session) unguarded(ctx context.Context) error {
 
 // begin records the person's wish: as a new hand-made rollout, or as another share of the one that is open.
 func (s *session) begin(ctx context.Context, candidate traffic.Color, share traffic.Weight, by handMade) error {
-	if err := s.proxy.Preflight(ctx); err != nil && share > 0 {
-		return err
+	var unfit error
+	var nginx sync.WaitGroup
+	nginx.Go(func() { unfit = s.proxy.Preflight(ctx) })
+	release, unready := s.readyFor(ctx, candidate, share) // has nothing to do with nginx, and need not wait for it
+	nginx.Wait()
+	if unfit != nil && share > 0 {
+		return unfit
+	}
+	if unready != nil {
+		return unready
 	}
 	if r := s.state.Open; r != nil {
-		if share > r.Actual {
-			if err := s.stacks.Check(ctx, candidate, r.Release.Tag); err != nil {
-				return err
-			}
-		}
 		return s.record(ctx, traffic.Event{Kind: traffic.Retargeted, Rollout: r.ID, Weight: share, Guarded: by.guarded})
+	}
+	return s.openRollout(ctx, traffic.Opening{
+		Mode: traffic.HandMade, Stable: s.state.Stable, Tag: release.Tag, Previous: s.state.Tag(s.state.Stable),
+		Target: share, Guarded: by.guarded,
+		Plan: traffic.Plan{KeepWarm: s.config.Stacks.KeepWarm, Inconclusive: s.config.plan().Inconclusive, Hooks: s.config.plan().Hooks},
+	}, &release, "")
+}
+
+// readyFor makes sure that the candidate can take the share, and tells which release it is: that of the open rollout, where there is one.
+func (s *session) readyFor(ctx context.Context, candidate traffic.Color, share traffic.Weight) (traffic.Release, error) {
+	if r := s.state.Open; r != nil {
+		if share <= r.Actual {
+			return r.Release, nil
+		}
+		return r.Release, s.stacks.Check(ctx, candidate, r.Release.Tag)
 	}
 	release, err := s.stacks.Serving(ctx, candidate)
 	if err != nil {
-		return &traffic.Fault{
+		return release, &traffic.Fault{
 			Kind: traffic.NotReady, Err: fmt.Errorf("%s is not ready: %w", candidate, err),
 			Hint: fmt.Sprintf("`cutover up --to %s --tag TAG` brings it up. Traffic was not touched.", candidate),
 		}
 	}
 	release.Tag = orElse(release.Tag, s.state.Tag(candidate)) // of external stacks only `up` knew it
-	if err := s.stacks.Check(ctx, candidate, release.Tag); err != nil {
-		return err
-	}
-	return s.openRollout(ctx, traffic.Opening{
-		Mode: traffic.HandMade, Stable: s.state.Stable, Tag: release.Tag, Previous: s.state.Tag(s.state.Stable),
-		Target: share, Guarded: by.guarded,
-		Plan: traffic.Plan{KeepWarm: s.config.Stacks.KeepWarm, Inconclusive: s.config.plan().Inconclusive},
-	}, &release, "")
+	return release, s.stacks.Check(ctx, candidate, release.Tag)
 }
 
 // finishedByHand ends a shift to nothing: that a person's own wish cut the rollout back is no failure.

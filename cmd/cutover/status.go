@@ -109,6 +109,16 @@ func (i *invocation) statusCommand() *cli.Command {
 
 // status gathers what is known. Whatever cannot be asked becomes a warning.
 func (s *session) status(ctx context.Context) statusDocument {
+	doc := s.standing(ctx)
+	if doc.Live != nil {
+		s.drains(ctx, &doc)
+	}
+	return doc
+}
+
+// standing is status without what drains: for that the kernel goes through its table of all connections, which takes it tens of
+// milliseconds where there is much memory.
+func (s *session) standing(ctx context.Context) statusDocument {
 	s.hear()
 	now := s.now()
 	doc := statusDocument{
@@ -140,7 +150,6 @@ func (s *session) status(ctx context.Context) statusDocument {
 		doc.Live, share = &live, live.Share
 		doc.Weight = live.Share(s.carrier())
 		doc.Truth = s.truth(live)
-		s.drains(ctx, &doc)
 	}
 	for _, color := range []traffic.Color{traffic.Blue, traffic.Green} {
 		doc.Colors = append(doc.Colors, colorStatus{
@@ -289,6 +298,15 @@ func (s *session) printStatus(doc statusDocument) {
 	}
 	if doc.Next != "" {
 		o.line("next  %s", doc.Next)
+	}
+	if r := doc.Rollout; r != nil && r.Ending == "" && r.Actual > 0 {
+		for _, p := range slices.Concat(r.Verdict.Routes, r.Verdict.Counted) {
+			o.line("      %s: candidate failed %d of %d, stable %d of %d", p.Name,
+				p.Candidate.Errors, p.Candidate.Requests, p.Baseline.Errors, p.Baseline.Requests)
+		}
+		for _, note := range r.Verdict.Notes {
+			o.line("note  %s", note)
+		}
 	}
 	if doc.Promoter != nil {
 		o.line("by    %s since %s: %s (process %d)", doc.Promoter.Actor, doc.Promoter.Since.Local().Format(time.TimeOnly),

@@ -3,29 +3,11 @@ package main
 import (
 	"fmt"
 	"reflect"
-	"regexp"
-	"slices"
 	"strings"
-)
-
-// laterKeys are keys of cutover.yaml that are decided upon and that this version cannot obey yet.
-var laterKeys = []string{
-	"stacks.hooks.before_up", "stacks.hooks.before_promote", "stacks.hooks.after_step", "stacks.hooks.after_promote",
-	"stacks.hooks.on_revert", "stacks.hooks.on_fail", "stacks.hooks.before_retire",
-	"signals.prometheus", "signals.scrape",
-}
-
-var (
-	indexPart = regexp.MustCompile(`\[\d+\]`)
-	layerPart = regexp.MustCompile(`^environments\.[^.]+\.`)
 )
 
 // unknownKey tells what is wrong with a key that stands at the path, in a mapping that is read into the type.
 func unknownKey(path string, within reflect.Type) string {
-	general := layerPart.ReplaceAllString(indexPart.ReplaceAllString(path, ""), "")
-	if slices.Contains(laterKeys, general) {
-		return fmt.Sprintf("%s: this version of cutover does not know this key yet; remove it", path)
-	}
 	place, key := "", path
 	if dot := strings.LastIndex(path, "."); dot >= 0 {
 		place, key = " under "+path[:dot], path[dot+1:]

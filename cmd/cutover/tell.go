@@ -100,6 +100,11 @@ func transcript(before, after traffic.State, r traffic.Rollout, e traffic.Event)
 		return "finishing", "not yet: " + e.Why
 	case traffic.Retired:
 		return "retired", orElse(e.Why, fmt.Sprintf("the old stack on %s is stopped", r.Stable))
+	case traffic.Hooked:
+		if e.Why != "" && r.Phase == traffic.CuttingBack && was.Phase != traffic.CuttingBack {
+			return string(r.Ending), "cutting back: " + r.Why
+		}
+		return string(e.Hook), orElse(e.Why, "passed")
 	case traffic.Paused, traffic.Resumed, traffic.Approved:
 		return string(e.Kind), "by " + e.By
 	}

@@ -18,7 +18,7 @@ const (
 	// sectorSize is the least that a disk writes at once, in bytes.
 	sectorSize = 512
 	// tailWindow is how much of a file's end an append reads at first; it is doubled until an entry is in it.
-	tailWindow = 64 << 10
+	tailWindow = 4 << 10
 )
 
 // seal gives the line of an entry, newline and checksum included, and the entry as readers will get it from there.
@@ -151,14 +151,23 @@ func readTail(f io.ReaderAt, size int64) (tail, error) {
 		}
 		lines := settled(data)
 		t := tail{length: size - int64(len(data)-len(lines))}
-		for line := range bytes.Lines(lines) {
-			t.broken++
-			if e, err := unseal(bytes.TrimSuffix(line, []byte("\n"))); err == nil {
-				t.last, t.broken = e, 0
-			}
-		}
+		t.look(lines)
 		if t.last.Seq > 0 || start == 0 {
 			return t, nil
 		}
+	}
+}
+
+// look goes back from the last line to the last whole entry: of what lies before it the next append has nothing to know.
+func (t *tail) look(lines []byte) {
+	for len(lines) > 0 {
+		start := bytes.LastIndexByte(lines[:len(lines)-1], '\n') + 1
+		e, err := unseal(bytes.TrimSuffix(lines[start:], []byte("\n")))
+		if err == nil {
+			t.last = e
+			return
+		}
+		t.broken++
+		lines = lines[:start]
 	}
 }

@@ -53,7 +53,7 @@ func (e *BusyError) Error() string {
 }
 
 // Lock is the held rollout lock of one app. The kernel lets it go when the process ends, however that happens;
-// no child inherits it. Keep the value: a Lock that is forgotten is let go at some garbage collection.
+// no child inherits it that was not handed its file. Keep the value: a Lock that is forgotten is let go at some garbage collection.
 //
 // It is an open file description lock of fcntl, because those, unlike flock, can be asked for without being
 // taken: a `status` that tried the lock would make a `promote` of the same instant busy for no reason. And unlike
@@ -129,6 +129,32 @@ func (l *Lock) Unlock() error {
 		return fmt.Errorf("unlock %s: %w", l.file.Name(), err)
 	}
 	return nil
+}
+
+// Handle is the open file by which the app is held: a child that gets it holds the app too, until it has ended, and this process
+// lets go of its part by ending without Unlock. See Inherit.
+func (l *Lock) Handle() *os.File { return l.file }
+
+// Inherit goes on holding the app in the folder by the file that a parent handed down. It gives an error where that file is not
+// the folder's lock, and a *BusyError where
+// it is not held by it and somebody else holds the app.
+func Inherit(dir string, f *os.File, h Holder) (*Lock, error) {
+	path := filepath.Join(dir, lockName)
+	handed, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("inherit lock %s: %w", path, err)
+	}
+	named, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("inherit lock %s: %w", path, err)
+	}
+	if !os.SameFile(handed, named) {
+		return nil, fmt.Errorf("inherit lock %s: it is another file", path)
+	}
+	if err := occupy(f, h); err != nil { // taken already, unless somebody has let go of it
+		return nil, fmt.Errorf("inherit lock %s: %w", path, err)
+	}
+	return &Lock{f}, nil
 }
 
 // Holding tells whether a process holds the rollout lock in the folder, and who it is. It only asks: nobody's

@@ -24,6 +24,7 @@ var roles = map[string]func(args []string) error{
 	"append":          playAppender,
 	"hold":            playHolder,
 	"hold-with-child": playParent,
+	"inherit":         playHeir,
 	"wait":            func([]string) error { return waitForEnd() },
 }
 
@@ -84,6 +85,16 @@ func playHolder(args []string) error {
 	return errors.Join(waitForEnd(), l.Unlock())
 }
 
+// playHeir goes on holding the lock that is its descriptor 3.
+func playHeir(args []string) error {
+	l, err := Inherit(args[0], os.NewFile(3, "lock"), Holder{PID: os.Getpid(), Actor: "heir", Command: "conclude", Since: date})
+	if err != nil {
+		return err
+	}
+	fmt.Println("held")
+	return errors.Join(waitForEnd(), l.Unlock())
+}
+
 // playParent holds the lock, and starts a child that outlives it.
 func playParent(args []string) error {
 	l, err := TryLock(args[0], Holder{PID: os.Getpid(), Actor: "parent", Command: "promote", Since: date})
@@ -115,11 +126,17 @@ type process struct {
 
 func start(t *testing.T, role string, args ...string) *process {
 	t.Helper()
+	return startWith(t, nil, role, args...)
+}
+
+// startWith hands files down, as descriptors from 3 on.
+func startWith(t *testing.T, files []*os.File, role string, args ...string) *process {
+	t.Helper()
 	binary, err := os.Executable()
 	require.NoError(t, err)
 	cmd := exec.Command(binary, args...)
 	cmd.Env = append(os.Environ(), roleVariable+"="+role)
-	cmd.Stderr = os.Stderr
+	cmd.Stderr, cmd.ExtraFiles = os.Stderr, files
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	out, err := cmd.StdoutPipe()

@@ -27,25 +27,15 @@ const (
 
 // AccessLog is the log that nginx writes for one app, as the judge's source of evidence.
 type AccessLog struct {
-	path string
-	app  string
-	arms Addresses
-	// slower is what makes an attempt slow; zero where nobody wants to know.
-	slower  time.Duration
+	path    string
+	reading Reading
 	now     func() time.Time
 	foreign atomic.Int64
 }
 
-// OpenAccessLog names the log at path, the app whose lines count, the addresses of the two arms, which must not change
-// afterwards, and the clock. No file is opened before Follow.
-func OpenAccessLog(path, app string, arms Addresses, now func() time.Time) *AccessLog {
-	return &AccessLog{path: path, app: app, arms: arms, now: now}
-}
-
-// SlowerThan calls each attempt slow that took longer. It is said before Follow.
-func (a *AccessLog) SlowerThan(limit time.Duration) *AccessLog {
-	a.slower = limit
-	return a
+// OpenAccessLog names the log at path, what counts in it, and the clock. No file is opened before Follow.
+func OpenAccessLog(path string, r Reading, now func() time.Time) *AccessLog {
+	return &AccessLog{path: path, reading: r, now: now}
 }
 
 // Foreign counts the lines that Follow has left out so far because they are another app's, or not of our format.
@@ -55,7 +45,7 @@ func (a *AccessLog) Foreign() int64 { return a.foreign.Load() }
 // Evidence begins with the lines that nginx writes after the first batch, or with all of a file that appears later.
 // Samples of a batch are fold's to keep. A log that cannot be read is no error but a Fault in the batches: it may come back.
 func (a *AccessLog) Follow(ctx context.Context, fold func(verdict.Batch)) error {
-	t := tail{log: a, healthy: a.now()}
+	t := newTail(a)
 	defer t.close()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -71,7 +61,8 @@ func (a *AccessLog) Follow(ctx context.Context, fold func(verdict.Batch)) error 
 
 // tail is the state of one Follow: which files are open, and what the batch at hand holds.
 type tail struct {
-	log *AccessLog
+	log   *AccessLog
+	lines *reader
 	// files are the open ones, oldest first: the current one, and those renamed away that nginx may still write to.
 	files []*logFile
 	// current is the one that path named at the last look; nil while none could be opened.
@@ -85,6 +76,10 @@ type tail struct {
 	// newest is the time of the latest line of ours.
 	newest time.Time
 	batch  verdict.Batch
+}
+
+func newTail(log *AccessLog) tail {
+	return tail{log: log, lines: newReader(log.reading), healthy: log.now()}
 }
 
 // poll reads what there is, up to a bound. Everything that was in the log at now is in the batch, unless it is Behind.
@@ -165,20 +160,16 @@ func (t *tail) read(now time.Time) (all progress, trouble error) {
 
 // use adds one line to the batch.
 func (t *tail) use(line []byte) {
-	e, ok := parseEntry(line)
-	if !ok || string(e.app) != t.log.app {
-		t.log.foreign.Add(1)
-		return
+	ok := t.lines.parse(line) && t.lines.ours()
+	if ok {
+		t.batch.Samples, ok = t.lines.attempts(t.batch.Samples)
 	}
-	e.slowerThan = t.log.slower
-	samples, ok := e.attempts(t.log.arms, t.batch.Samples)
 	if !ok {
 		t.log.foreign.Add(1)
 		return
 	}
-	t.batch.Samples = samples
-	if e.at.After(t.newest) {
-		t.newest = e.at
+	if at := t.lines.line.at; at.After(t.newest) && !at.After(t.batch.Now) { // one from the future tells nothing of the lag
+		t.newest = at
 	}
 }
 

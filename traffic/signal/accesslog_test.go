@@ -32,8 +32,8 @@ type bench struct {
 func newBench(t require.TestingT, folder string) *bench {
 	path := filepath.Join(folder, "cutover-shop.log")
 	start := time.Unix(1700000000, 0)
-	log := OpenAccessLog(path, "shop", testArms, func() time.Time { return start })
-	return &bench{t: t, path: path, log: log, tail: tail{log: log, healthy: start}, now: start, step: pollEvery}
+	log := OpenAccessLog(path, testReading, func() time.Time { return start })
+	return &bench{t: t, path: path, log: log, tail: newTail(log), now: start, step: pollEvery}
 }
 
 // line is a whole line whose sample can be told by its time: serial milliseconds.
@@ -335,7 +335,7 @@ func TestFollow(t *testing.T) {
 		batches := make(chan verdict.Batch)
 		ended := make(chan error)
 		go func() {
-			log := OpenAccessLog(path, "shop", testArms, time.Now)
+			log := OpenAccessLog(path, testReading, time.Now)
 			ended <- log.Follow(ctx, func(batch verdict.Batch) { batches <- batch })
 		}()
 

@@ -20,13 +20,27 @@ const (
 	candidateAddress = "127.0.0.1:28000"
 )
 
-var testArms = Addresses{stableAddress: verdict.Baseline, candidateAddress: verdict.Candidate}
+var testArms = Addresses{stableAddress: {Arm: verdict.Baseline}, candidateAddress: {Arm: verdict.Candidate}}
+
+var testReading = Reading{App: "shop", Arms: testArms}
 
 // logged is a line as nginx writes it, with the status that the client got and the two lists.
 func logged(status, answers, addresses string) string {
 	return fmt.Sprintf(`{"ts":"1700000000.123","app":"shop","env":"prod","rollout":"000017","generation":123,"pool":"split",`+
 		`"color":"green","release":"v1.1.0","status":%s,"method":"GET","rt":0.012,"us":"%s","ua":"%s","ut":"0.001",`+
 		`"id":"4c1e7a0b9d3f48d2a6c5b8e1f0072d39"}`, status, answers, addresses)
+}
+
+// parseLine appends the samples of one line, of whichever app. ErrForeign for what is no line of ours.
+func parseLine(r *reader, line []byte, into []verdict.Sample) ([]verdict.Sample, error) {
+	if !r.parse(line) {
+		return into, ErrForeign
+	}
+	samples, ok := r.attempts(into)
+	if !ok {
+		return into, ErrForeign
+	}
+	return samples, nil
 }
 
 // outcomes writes samples down, one word each: arm and outcome.
@@ -67,7 +81,7 @@ func TestAttempts(t *testing.T) {
 		"status as text":                {`"200"`, "200", s, "stable+"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := ParseLine([]byte(logged(test.status, test.answers, test.addresses)), testArms, nil)
+			got, err := parseLine(newReader(testReading), []byte(logged(test.status, test.answers, test.addresses)), nil)
 			require.NoError(t, err)
 			require.Equal(t, test.want, outcomes(got))
 			for _, sample := range got {
@@ -77,7 +91,7 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
-func TestParseLineTakes(t *testing.T) {
+func TestLineIsTaken(t *testing.T) {
 	at := func(ts string) string {
 		return `{"ts":` + ts + `,"app":"shop","status":200,"us":"200","ua":"` + stableAddress + `"}`
 	}
@@ -89,14 +103,14 @@ func TestParseLineTakes(t *testing.T) {
 		strings.Replace(at(`1.5`), "{", `{"release":"v\"1\\","note":"\u00e9, us","null":null,`, 1): time.UnixMilli(1500),
 		strings.Replace(at(`1.5`), "{", `{"ts":"7","us":"500, 500",`, 1):                           time.UnixMilli(1500),
 	} {
-		got, err := ParseLine([]byte(line), testArms, nil)
+		got, err := parseLine(newReader(testReading), []byte(line), nil)
 		require.NoError(t, err, line)
 		require.Equal(t, "stable+", outcomes(got), line)
 		require.True(t, want.Equal(got[0].At), line)
 	}
 }
 
-func TestParseLineRefuses(t *testing.T) {
+func TestLineIsRefused(t *testing.T) {
 	whole := logged("200", "502, 200", candidateAddress+", "+stableAddress)
 	lines := []string{
 		"", " ", "{", "{}", "[]", "null", "garbage", `{"ts"}`, `{"ts":}`, `{"ts":"1"`, whole + whole, whole + "x", whole[1:],
@@ -121,20 +135,22 @@ func TestParseLineRefuses(t *testing.T) {
 	}
 	before := []verdict.Sample{{Arm: verdict.Candidate}}
 	for _, line := range lines {
-		got, err := ParseLine([]byte(line), testArms, before)
+		got, err := parseLine(newReader(testReading), []byte(line), before)
 		require.ErrorIs(t, err, ErrForeign, line)
 		require.Equal(t, before, got, line)
 	}
+	taught := newReader(testReading)
+	require.True(t, taught.parse([]byte(whole)))
 	for end := range whole { // nginx ran out of disk
-		_, err := ParseLine([]byte(whole[:end]), testArms, nil)
+		_, err := parseLine(taught, []byte(whole[:end]), nil)
 		require.ErrorIs(t, err, ErrForeign, whole[:end])
 	}
 }
 
-func TestParseLineDoesNotAllocate(t *testing.T) {
+func TestReadingDoesNotAllocate(t *testing.T) {
 	line := []byte(logged("200", "502, 200", candidateAddress+", "+stableAddress))
-	into := make([]verdict.Sample, 0, 8)
-	require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = ParseLine(line, testArms, into) }))
+	into, r := make([]verdict.Sample, 0, 8), newReader(testReading)
+	require.Zero(t, testing.AllocsPerRun(1000, func() { _, _ = parseLine(r, line, into) }))
 }
 
 func FuzzParseLine(f *testing.F) {
@@ -149,10 +165,17 @@ func FuzzParseLine(f *testing.F) {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
-		got, err := ParseLine(line, testArms, nil)
+		r := newReader(testReading)
+		got, err := parseLine(r, line, nil)
 		if err != nil {
 			require.ErrorIs(t, err, ErrForeign)
 			require.Empty(t, got)
+		}
+		for range 2 { // by the form of this line, and then by that of another one
+			again, errAgain := parseLine(r, line, nil)
+			require.Equal(t, err, errAgain)
+			require.Equal(t, got, again)
+			require.True(t, r.parse([]byte(logged("200", "200", stableAddress))))
 		}
 		require.LessOrEqual(t, len(got), 1+bytes.Count(line, []byte(", "))+bytes.Count(line, []byte(" : ")))
 		if !json.Valid(line) || bytes.TrimLeft(line, " \t\r\n")[0] != '{' {
@@ -168,7 +191,7 @@ func FuzzParseLine(f *testing.F) {
 	})
 }
 
-// referenceParse is ParseLine again, written for the eye, on top of encoding/json. The line must be a JSON object.
+// referenceParse is parse and attempts again, written for the eye, on top of encoding/json. The line must be a JSON object.
 func referenceParse(t *testing.T, line []byte) ([]verdict.Sample, bool) {
 	members, ok := referenceMembers(t, line)
 	if !ok || !regexp.MustCompile(`^\d{1,11}(\.\d{1,9})?$`).MatchString(members["ts"]) ||
@@ -192,12 +215,12 @@ func referenceParse(t *testing.T, line []byte) ([]verdict.Sample, bool) {
 		if !missing && !regexp.MustCompile(`^\d{1,3}$`).MatchString(answer) {
 			return nil, false
 		}
-		arm, known := testArms[addresses[i]]
+		origin, known := testArms[addresses[i]]
 		if !known || missing && members["status"] == "499" {
 			continue
 		}
 		bad := missing || len(answer) == 3 && answer >= "500"
-		samples = append(samples, verdict.Sample{At: time.Unix(whole, nanoseconds), Arm: arm, Bad: bad})
+		samples = append(samples, verdict.Sample{At: time.Unix(whole, nanoseconds), Arm: origin.Arm, Bad: bad})
 	}
 	return samples, true
 }
@@ -232,17 +255,17 @@ func referenceMembers(t *testing.T, line []byte) (map[string]string, bool) {
 
 func BenchmarkParseLine(b *testing.B) {
 	line := []byte(logged("200", "502, 200", candidateAddress+", "+stableAddress))
-	into := make([]verdict.Sample, 0, 8)
+	into, r := make([]verdict.Sample, 0, 8), newReader(testReading)
 	b.SetBytes(int64(len(line)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := ParseLine(line, testArms, into); err != nil {
+		if _, err := parseLine(r, line, into); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-// BenchmarkEncodingJSON is what ParseLine is measured against: only the decoding, without lists and arms.
+// BenchmarkEncodingJSON is what BenchmarkParseLine is measured against: only the decoding, without lists and arms.
 func BenchmarkEncodingJSON(b *testing.B) {
 	line := []byte(logged("200", "502, 200", candidateAddress+", "+stableAddress))
 	b.SetBytes(int64(len(line)))

@@ -83,7 +83,9 @@ func serve(t *testing.T, port int, failing, silent int64) *server {
 }
 
 // startNginx runs an nginx of this test's own and gives its master and the path of its log.
-func startNginx(t *testing.T) (*os.Process, string) {
+func startNginx(t *testing.T) (*os.Process, string) { return startNginxWith(t, mainConf) }
+
+func startNginxWith(t *testing.T, text string) (*os.Process, string) {
 	binary, err := exec.LookPath("nginx")
 	if err != nil {
 		binary, err = exec.LookPath("/usr/sbin/nginx")
@@ -102,7 +104,7 @@ func startNginx(t *testing.T) (*os.Process, string) {
 		user = "user root root;" // the workers reopen the log themselves, and reach this folder only so
 	}
 	conf := filepath.Join(prefix, "nginx.conf")
-	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, mainConf, user, frontPort, stablePort, candidatePort), 0o644))
+	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil, text, user, frontPort, stablePort, candidatePort), 0o644))
 	nginx := exec.Command(binary, "-p", prefix+"/", "-c", conf, "-e", filepath.Join(prefix, "error.log"), "-g", "daemon off;")
 	nginx.Stderr = t.Output()
 	require.NoError(t, nginx.Start())
@@ -161,13 +163,13 @@ func (y *tally) of(arm verdict.Arm) (attempts, bad int64) {
 // follow runs a Follow on the log until the test ends.
 func follow(t *testing.T, path string) *tally {
 	arms := Addresses{
-		fmt.Sprintf("127.0.0.1:%d", stablePort):    verdict.Baseline,
-		fmt.Sprintf("127.0.0.1:%d", candidatePort): verdict.Candidate,
+		fmt.Sprintf("127.0.0.1:%d", stablePort):    {Arm: verdict.Baseline},
+		fmt.Sprintf("127.0.0.1:%d", candidatePort): {Arm: verdict.Candidate},
 	}
 	y := &tally{attempts: map[verdict.Arm]int64{}, bad: map[verdict.Arm]int64{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
-	go func() { ended <- OpenAccessLog(path, "shop", arms, time.Now).Follow(ctx, y.fold) }()
+	go func() { ended <- OpenAccessLog(path, Reading{App: "shop", Arms: arms}, time.Now).Follow(ctx, y.fold) }()
 	t.Cleanup(func() {
 		cancel()
 		require.NoError(t, <-ended)

@@ -60,10 +60,9 @@ func perSecond(requests int64, in time.Duration) float64 {
 }
 
 // ReadRates reads the app's requests of the 24 hours before now from the access log at path and from the log before it,
-// path.1, unless that was compressed; at most the last 256 MiB. arms holds the addresses of both colors, stable's as
-// Baseline. A log that is absent, empty or of another app is no error: it tells of no requests. Errors name the file.
-func ReadRates(ctx context.Context, path, app string, arms Addresses, now time.Time) (Rates, error) {
-	c := census{app: app, arms: arms, now: now, since: now.Add(-day)}
+// path.1, unless that was compressed; at most the last 256 MiB. In r, stable's addresses are the Baseline's. A log that is absent, empty or of another app is no error: it tells of no requests. Errors name the file.
+func ReadRates(ctx context.Context, path string, r Reading, now time.Time) (Rates, error) {
+	c := census{lines: newReader(r), now: now, since: now.Add(-day)}
 	files, err := openLogs(path)
 	if err != nil {
 		return Rates{}, err
@@ -79,9 +78,9 @@ func ReadRates(ctx context.Context, path, app string, arms Addresses, now time.T
 			return Rates{}, fmt.Errorf("read rates of %s: %w", f.file.Name(), err)
 		}
 	}
-	r := c.rates()
-	r.Absent = len(files) == 0 || files[0].file.Name() != path
-	return r, nil
+	rates := c.rates()
+	rates.Absent = len(files) == 0 || files[0].file.Name() != path
+	return rates, nil
 }
 
 // openLogs opens the log at path and the one before it, as far as they are there. Both are open before anything is read:
@@ -125,8 +124,7 @@ func openLog(path string) (*logFile, error) {
 
 // census counts the lines of one app between since and now.
 type census struct {
-	app        string
-	arms       Addresses
+	lines      *reader
 	since, now time.Time
 	requests   int64
 	lately     int64
@@ -182,8 +180,8 @@ func (c *census) oldAt(f *logFile, offset int64) (bool, error) {
 	look := &logFile{file: f.file, info: f.info, buffer: make([]byte, enough), offset: offset, skipping: true}
 	var at time.Time
 	_, err := look.advance(enough, c.now, func(line []byte) {
-		if e, ok := parseEntry(line); ok && at.IsZero() {
-			at = e.at
+		if at.IsZero() && c.lines.parse(line) {
+			at = c.lines.line.at
 		}
 	})
 	return !at.IsZero() && at.Before(c.since), err
@@ -191,15 +189,18 @@ func (c *census) oldAt(f *logFile, offset int64) (bool, error) {
 
 // use counts one line.
 func (c *census) use(line []byte) {
-	e, ok := parseEntry(line)
-	if !ok || string(e.app) != c.app || e.at.After(c.now) {
+	if !c.lines.parse(line) || !c.lines.ours() {
 		return
 	}
-	if e.at.Before(c.since) {
+	at, ok := c.lines.line.at, false
+	if at.After(c.now) {
+		return
+	}
+	if at.Before(c.since) {
 		c.older = true
 		return
 	}
-	c.samples, ok = e.attempts(c.arms, c.samples[:0])
+	c.samples, ok = c.lines.attempts(c.samples[:0])
 	if !ok || len(c.samples) == 0 {
 		return
 	}
@@ -211,12 +212,12 @@ func (c *census) use(line []byte) {
 		}
 	}
 	c.requests++
-	if c.now.Sub(e.at) <= lately {
+	if c.now.Sub(at) <= lately {
 		c.lately++
 	}
-	c.slots[e.at.Sub(c.since.Truncate(slot))/slot]++
-	if c.first.IsZero() || e.at.Before(c.first) {
-		c.first = e.at
+	c.slots[at.Sub(c.since.Truncate(slot))/slot]++
+	if c.first.IsZero() || at.Before(c.first) {
+		c.first = at
 	}
 }
 

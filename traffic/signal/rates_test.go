@@ -42,7 +42,7 @@ func ratesOf(t require.TestingT, folder, log, before string, zone *time.Location
 	if before != "" {
 		require.NoError(t, os.WriteFile(path+".1", []byte(before), 0o600))
 	}
-	r, err := ReadRates(context.Background(), path, "shop", testArms, ratesNow.In(zone))
+	r, err := ReadRates(context.Background(), path, testReading, ratesNow.In(zone))
 	require.NoError(t, err)
 	return r
 }
@@ -124,7 +124,7 @@ func TestErrorRate(t *testing.T) {
 func TestRatesOfNoLog(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "cutover-shop.log")
-	read := func(ctx context.Context) (Rates, error) { return ReadRates(ctx, path, "shop", testArms, ratesNow) }
+	read := func(ctx context.Context) (Rates, error) { return ReadRates(ctx, path, testReading, ratesNow) }
 
 	r, err := read(context.Background())
 	require.NoError(t, err)
@@ -168,7 +168,7 @@ func TestRatesBesideAStrangeNeighbour(t *testing.T) {
 	path := filepath.Join(folder, "cutover-shop.log")
 	require.NoError(t, os.Remove(path+".1"))
 	require.NoError(t, os.Mkdir(path+".1", 0o700))
-	r, err := ReadRates(context.Background(), path, "shop", testArms, ratesNow)
+	r, err := ReadRates(context.Background(), path, testReading, ratesNow)
 	require.NoError(t, err)
 	require.EqualValues(t, 60, r.Requests)
 }
@@ -184,7 +184,7 @@ func TestRatesReadTheEndOnly(t *testing.T) {
 	require.NoError(t, err)
 	defer f.close()
 
-	c := census{app: "shop", arms: testArms, now: ratesNow, since: ratesNow.Add(-day)}
+	c := census{lines: newReader(testReading), now: ratesNow, since: ratesNow.Add(-day)}
 	begin, err := c.begin(f, mostRead)
 	require.NoError(t, err)
 	require.LessOrEqual(t, begin, int64(len(old)))
@@ -194,7 +194,7 @@ func TestRatesReadTheEndOnly(t *testing.T) {
 	require.Zero(t, left, "an older line ends the search")
 	require.EqualValues(t, 20*3600, c.requests)
 
-	c = census{app: "shop", arms: testArms, now: ratesNow, since: ratesNow.Add(-day)}
+	c = census{lines: newReader(testReading), now: ratesNow, since: ratesNow.Add(-day)}
 	left, err = c.read(context.Background(), f, int64(len(recent)/2))
 	require.NoError(t, err)
 	require.Zero(t, left)
@@ -261,7 +261,7 @@ func BenchmarkReadRates(b *testing.B) {
 	const lines = 300_000
 	require.NoError(b, os.WriteFile(path, []byte(strings.Repeat(line, lines)), 0o600))
 	for b.Loop() {
-		r, err := ReadRates(context.Background(), path, "shop", testArms, ratesNow)
+		r, err := ReadRates(context.Background(), path, testReading, ratesNow)
 		require.NoError(b, err)
 		require.EqualValues(b, lines, r.Requests)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"time"
 
@@ -22,6 +23,11 @@ type Wanted struct {
 	Candidate, Stable string
 	// SlowerThan makes an attempt slow; zero leaves slowness out.
 	SlowerThan time.Duration
+	// Known is what the configuration tells of addresses. The log knows better which color they had, if it names colors.
+	Known  Addresses
+	Routes []verdict.Route
+	// Format is that of the log; nil is cutover's own.
+	Format *Format
 }
 
 // Recording is a file of requests that were: cutover's access log, or a trace, whose lines name the color, the status and
@@ -40,10 +46,11 @@ type Recording struct {
 
 	path   string
 	wanted Wanted
+	lines  *reader
 	pools  map[string]verdict.Arm // by color
 	arms   Addresses
-	// rescued are colors of addresses by what came after them, for those that never came last.
-	rescued Addresses
+	// rescued are the colors of addresses by what came after them, for those that never came last.
+	rescued map[string]verdict.Arm
 	samples []verdict.Sample
 }
 
@@ -54,9 +61,13 @@ const disorder = time.Minute
 // ErrForeign where not one line counts.
 func OpenRecording(path string, w Wanted) (*Recording, error) {
 	r := &Recording{
-		path: path, wanted: w, arms: Addresses{}, rescued: Addresses{},
+		path: path, wanted: w, arms: Addresses{}, rescued: map[string]verdict.Arm{},
 		pools: map[string]verdict.Arm{w.Candidate: verdict.Candidate, w.Stable: verdict.Baseline},
 	}
+	if w.Format != nil && !w.Format.Colored {
+		r.arms = maps.Clone(w.Known)
+	}
+	r.lines = newReader(Reading{App: w.App, Arms: r.arms, Routes: w.Routes, SlowerThan: w.SlowerThan, Format: w.Format})
 	if err := r.readLines(r.survey); err != nil {
 		if r.Lines > 0 {
 			err = fmt.Errorf("at line %d, the last one logged at %s: %w", r.Lines, r.Last.UTC().Format(time.RFC3339Nano), err)
@@ -64,9 +75,7 @@ func OpenRecording(path string, w Wanted) (*Recording, error) {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	for address, arm := range r.rescued {
-		if _, known := r.arms[address]; !known {
-			r.arms[address] = arm
-		}
+		r.learnAddress(address, arm)
 	}
 	switch {
 	case r.Lines == 0:
@@ -83,11 +92,8 @@ func OpenRecording(path string, w Wanted) (*Recording, error) {
 func (r *Recording) Play(use func(verdict.Sample)) error {
 	err := r.readLines(func(line []byte) {
 		r.samples = r.samples[:0]
-		if e, ok := parseEntry(line); ok && string(e.app) == r.wanted.App {
-			e.slowerThan = r.wanted.SlowerThan
-			if samples, ok := e.attempts(r.arms, r.samples); ok {
-				r.samples = samples
-			}
+		if r.lines.parse(line) && r.lines.ours() {
+			r.samples, _ = r.lines.attempts(r.samples)
 		} else if s, ok := r.traced(line); ok {
 			r.samples = append(r.samples, s)
 		}
@@ -123,21 +129,21 @@ func (r *Recording) survey(line []byte) {
 
 // learn answers when a line that counts was logged.
 func (r *Recording) learn(line []byte) (at time.Time, ok bool) {
-	e, ok := parseEntry(line)
-	if !ok {
+	if !r.lines.parse(line) {
 		s, ok := r.traced(line)
 		return s.At, ok
 	}
-	if r.wanted.App == "" {
-		r.wanted.App = string(e.app)
+	e := &r.lines.line
+	if r.lines.App == "" {
+		r.lines.App = string(e.text[appField])
 	}
-	if string(e.app) != r.wanted.App {
+	if !r.lines.ours() {
 		return e.at, false
 	}
-	if arm, ours := r.pools[string(e.color)]; ours {
-		r.learnAddresses(e.addresses, arm)
+	if arm, ours := r.pools[string(e.text[colorField])]; ours {
+		r.learnAddresses(e.text[addressField], arm)
 	}
-	_, ok = e.attempts(nil, nil)
+	r.samples, ok = r.lines.attempts(r.samples[:0])
 	return e.at, ok
 }
 
@@ -149,14 +155,21 @@ func (r *Recording) learnAddresses(addresses list, last verdict.Arm) {
 		address, addresses, more = addresses.cut()
 		switch {
 		case !more:
-			if _, known := r.arms[string(address)]; !known {
-				r.arms[string(address)] = last
-			}
+			r.learnAddress(string(address), last)
 		case !redirected:
 			if _, known := r.rescued[string(address)]; !known {
 				r.rescued[string(address)] = verdict.Candidate - last // the other arm
 			}
 		}
+	}
+}
+
+// learnAddress takes the first thing that is learned of an address.
+func (r *Recording) learnAddress(address string, arm verdict.Arm) {
+	if _, learned := r.arms[address]; !learned {
+		o := r.wanted.Known[address]
+		o.Arm = arm
+		r.arms[address] = o
 	}
 }
 

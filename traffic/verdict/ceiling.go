@@ -19,10 +19,25 @@ var ceilingFactors = [...]float64{1.5, 2, 4, 10}
 type ceiling struct {
 	process
 	limit float64 // a share of the requests, 0 to 1
-	// baselines and baselinesBad are decayed counts of the baseline's requests. While stable itself is over the limit
-	// the trouble is shared, and a bucket says nothing about the candidate. Skipping on the baseline's outcomes alone
-	// leaves the candidate's bets fair.
-	baselines, baselinesBad float64
+	// While stable itself is over the limit the trouble is shared, and a bucket says nothing about the candidate. Skipping on the
+	// baseline's outcomes alone leaves the candidate's bets fair.
+	lately
+}
+
+// lately are decayed counts of the baseline's requests.
+type lately struct{ baselines, baselinesBad float64 }
+
+// remember takes one closed bucket.
+func (l *lately) remember(x exposure, seconds float64) {
+	keep := math.Exp2(-seconds / baselineHalfLife)
+	l.baselines = l.baselines*keep + x.nb
+	l.baselinesBad = l.baselinesBad*keep + x.kb
+}
+
+// baselineOver tells whether the baseline has lately been over the limit by more than two standard deviations.
+func (l *lately) baselineOver(limit float64) bool {
+	expected := limit * l.baselines
+	return l.baselinesBad > expected+2*math.Sqrt(expected)
 }
 
 func newCeiling(limit float64, b betting) ceiling {
@@ -31,9 +46,7 @@ func newCeiling(limit float64, b betting) ceiling {
 
 // fold bets on one closed bucket.
 func (c *ceiling) fold(x exposure, seconds float64) {
-	keep := math.Exp2(-seconds / baselineHalfLife)
-	c.baselines = c.baselines*keep + x.nb
-	c.baselinesBad = c.baselinesBad*keep + x.kb
+	c.remember(x, seconds)
 	var ell [len(ceilingFactors)]float64
 	if x.kb <= c.limit*x.nb && c.baselinesBad <= c.limit*c.baselines {
 		for i, a := range ceilingFactors {
@@ -50,11 +63,5 @@ func (c *ceiling) standAlone(stable Tally) {
 		near := ceilingSlack * (float64(stable.Errors) + 3) / float64(stable.Requests)
 		c.limit = min(c.limit, max(lowestCeiling, near))
 	}
-	c.baselines, c.baselinesBad = 0, 0
-}
-
-// baselineOver tells whether the baseline has lately been over the limit by more than two standard deviations.
-func (c *ceiling) baselineOver(limit float64) bool {
-	expected := limit * c.baselines
-	return c.baselinesBad > expected+2*math.Sqrt(expected)
+	c.lately = lately{}
 }

@@ -16,6 +16,8 @@ type chance struct {
 	baseline  float64 // rate of failures
 	candidate float64
 	until     Decision // ends a step when it is reached; a failure always does
+	// route sorts a request into a route and may change its rate of failures; nil sorts none.
+	route func(a Arm, rate float64) (uint8, float64)
 }
 
 // step lets one share be judged for some time and answers the decision at its end.
@@ -33,6 +35,9 @@ func (c chance) step(j *Judge, from time.Time, share float64, d time.Duration) D
 			s, rate := Sample{At: at}, c.baseline
 			if c.random.Float64() < share {
 				s.Arm, rate = Candidate, c.candidate
+			}
+			if c.route != nil {
+				s.Route, rate = c.route(s.Arm, rate)
 			}
 			s.Bad = c.random.Float64() < rate
 			batch = append(batch, s)

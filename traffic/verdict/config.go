@@ -60,37 +60,12 @@ type Config struct {
 	Routes []Route `yaml:"routes"`
 }
 
-// Beside is what the sources beside the request log tell of, in the order that Interval and Reading point into.
-type Beside struct {
-	// Counted names the metrics that are counted in both arms. At most 8.
-	Counted []string
-	Guards  []Guard
-}
-
 // Route is a part of the application that is judged on its own too: the requests whose path begins with Path. Of several that fit
 // the longest counts. One without a Path is a web service as a whole, in so far as no other route fits.
 type Route struct {
 	Name string `yaml:"name" json:"name"`
 	Path string `yaml:"path" json:"path"`
 }
-
-// Guard is a limit on something that cannot be counted by requests, such as a queue's length. It stands outside of FalseRevert.
-type Guard struct {
-	Name string
-	// For is how long it must be over its limit at each reading before it speaks.
-	For time.Duration
-	// Then is what it does: GuardObserve or GuardRevert.
-	Then GuardThen
-}
-
-// GuardThen is what a guard that is over its limit does.
-type GuardThen string
-
-// GuardObserve only says it, GuardRevert fails the candidate.
-const (
-	GuardObserve GuardThen = "observe"
-	GuardRevert  GuardThen = "revert"
-)
 
 // Errors sets how much worse the candidate's error rate must be before it is reverted: above Ratio times the baseline's
 // plus WorseBy, or above NeverAbove whatever the baseline does.
@@ -174,7 +149,31 @@ func (c Config) Validate() error {
 	}
 	switch c.Inconclusive.Then {
 	case Hold, Back, Proceed:
-		return nil
+		return c.validateRoutes()
 	}
 	return fmt.Errorf("verdict.inconclusive.then: %q is none of hold, back, proceed", c.Inconclusive.Then)
+}
+
+// mostRoutes keeps a route's share of the error budget, and the cost of a request, within reason.
+const mostRoutes = 32
+
+func (c Config) validateRoutes() error {
+	if len(c.Routes) > mostRoutes {
+		return fmt.Errorf("verdict.routes: %d of them, at most %d can be judged on their own", len(c.Routes), mostRoutes)
+	}
+	names, paths := map[string]bool{}, map[string]bool{}
+	for i, r := range c.Routes {
+		switch {
+		case r.Name == "":
+			return fmt.Errorf("verdict.routes[%d].name: every route needs one", i)
+		case names[r.Name]:
+			return fmt.Errorf("verdict.routes[%d].name: %q is there twice", i, r.Name)
+		case r.Path != "" && !strings.HasPrefix(r.Path, "/"):
+			return fmt.Errorf("verdict.routes[%d].path: %q must begin with /", i, r.Path)
+		case r.Path != "" && paths[r.Path]:
+			return fmt.Errorf("verdict.routes[%d].path: %q is there twice", i, r.Path)
+		}
+		names[r.Name], paths[r.Path] = true, true
+	}
+	return nil
 }

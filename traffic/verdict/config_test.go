@@ -43,8 +43,15 @@ func TestValidateNamesTheField(t *testing.T) {
 		"verdict.warm_up":            func(c *Config) { c.WarmUp = -time.Second },
 		"verdict.inconclusive.after": func(c *Config) { c.Inconclusive.After = 0 },
 		"verdict.inconclusive.then":  func(c *Config) { c.Inconclusive.Then = "guess" },
+		"verdict.routes[0].name":     func(c *Config) { c.Routes = []Route{{Path: "/a"}} },
+		"verdict.routes[1].name":     func(c *Config) { c.Routes = []Route{{Name: "a", Path: "/a"}, {Name: "a", Path: "/b"}} },
+		"verdict.routes[0].path":     func(c *Config) { c.Routes = []Route{{Name: "a", Path: "a"}} },
+		"verdict.routes[1].path":     func(c *Config) { c.Routes = []Route{{Name: "a", Path: "/a"}, {Name: "b", Path: "/a"}} },
+		"verdict.routes":             func(c *Config) { c.Routes = make([]Route, mostRoutes+1) },
 	} {
 		c := DefaultConfig()
+		c.Routes = []Route{{Name: "web"}, {Name: "api"}, {Name: "checkout", Path: "/checkout"}}
+		require.NoError(t, c.Validate(), "two services without a path are two routes")
 		spoil(&c)
 		require.ErrorContains(t, c.Validate(), field+":")
 	}

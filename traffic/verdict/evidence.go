@@ -13,12 +13,13 @@ const (
 // tuning is all that the evidence is measured with, fixed before the candidate gets traffic: who changed it after a
 // look would need a new alpha.
 type tuning struct {
-	falseRevert float64 // alpha: the FAIL threshold is 1/falseRevert
+	falseRevert float64 // alpha, or the whole's share of it: the FAIL threshold is 1/falseRevert
 	falsePass   float64 // per step: the PASS threshold is 1/falsePass
 	errors      margin
 	passErrors  margin
 	ceiling     float64
 	slow        *slowTuning // nil while the metric is off
+	patient     bool        // the second test of errors stands in for it
 	betting     betting
 	passCap     float64
 	passSeconds float64 // least evidence at a step before it passes, in seconds of closed buckets
@@ -50,7 +51,7 @@ func newTuning(cfg Config) tuning {
 		passSample:  50,
 		suspicion:   10,
 	}
-	if cfg.Latency.SlowerThan > 0 {
+	if t.patient = cfg.Latency.SlowerThan == 0; !t.patient {
 		t.slow = &slowTuning{
 			excess: margin{ratio: cfg.Latency.Ratio, worseBy: float64(cfg.Latency.WorseBy)},
 			pass:   margin{ratio: passSlowRatio, worseBy: float64(cfg.Pass.SlowWithin)},
@@ -63,6 +64,18 @@ func newTuning(cfg Config) tuning {
 type bucket struct {
 	errors, slow exposure // Invariant: both count the same requests
 	seconds      float64
+}
+
+// add counts one attempt.
+func (b *bucket) add(s *Sample) {
+	b.errors.ask(s.Arm)
+	b.slow.ask(s.Arm)
+	if s.Bad {
+		b.errors.blame(s.Arm)
+	}
+	if s.Slow {
+		b.slow.blame(s.Arm)
+	}
 }
 
 // metric is the evidence on one kind of bad request, both ways.
@@ -80,6 +93,7 @@ type evidence struct {
 	tuning  tuning
 	errors  metric
 	slow    *metric // nil while the metric is off
+	patient *excess // has its part of the total then; nil while it is on
 	ceiling ceiling
 	alone   bool // at the full share: no baseline to compare with
 	stood   bool // the ceiling was lowered for the full share; it is done once
@@ -92,6 +106,9 @@ func newEvidence(t tuning) evidence {
 	if t.slow != nil {
 		slow := newMetric(t, t.slow.excess, t.slow.pass)
 		e.slow = &slow
+	} else if t.patient {
+		patient := newPatient(t.errors)
+		e.patient = &patient
 	}
 	return e
 }
@@ -133,15 +150,21 @@ func (e *evidence) fold(b bucket) {
 		e.slow.fold(b.slow, b.seconds)
 		e.slow.pass.fold(b.slow)
 	}
+	if e.patient != nil {
+		e.patient.fold(b.errors, b.seconds)
+	}
 	e.failed = e.failed || e.logM() >= -math.Log(e.tuning.falseRevert)
 }
 
-// logParts gives the three summands of the total evidence.
-func (e *evidence) logParts() (errors, slow, ceiling float64) {
-	if e.slow != nil {
-		slow = e.slow.logM()
+// logParts gives the three summands of the total evidence; the second is of errors where the slow metric is off.
+func (e *evidence) logParts() (errors, second, ceiling float64) {
+	switch {
+	case e.slow != nil:
+		second = e.slow.logM()
+	case e.patient != nil:
+		second = e.patient.logM()
 	}
-	return math.Log(errorsPart) + e.errors.logM(), math.Log(slowPart) + slow, math.Log(ceilingPart) + e.ceiling.logM()
+	return math.Log(errorsPart) + e.errors.logM(), math.Log(slowPart) + second, math.Log(ceilingPart) + e.ceiling.logM()
 }
 
 // logM is the logarithm of the evidence against the candidate over the whole rollout.
@@ -149,8 +172,8 @@ func (e *evidence) logM() float64 {
 	if e.errors.buckets == 0 {
 		return 0
 	}
-	errors, slow, ceiling := e.logParts()
-	return logAddExp(logAddExp(errors, slow), ceiling)
+	errors, second, ceiling := e.logParts()
+	return logAddExp(logAddExp(errors, second), ceiling)
 }
 
 // logPass is the logarithm of the evidence for the candidate at this step: every metric must pass, so the weakest counts.
@@ -205,11 +228,14 @@ func (e *evidence) needed(perCandidate float64) int64 {
 
 // heaviest names the rule that carries most of the evidence against the candidate.
 func (e *evidence) heaviest() string {
-	errors, slow, ceiling := e.logParts()
+	errors, second, ceiling := e.logParts()
 	switch {
-	case e.slow != nil && slow > max(errors, ceiling):
+	case e.slow == nil:
+		errors = max(errors, second)
+	case second > max(errors, ceiling):
 		return RuleSlow
-	case ceiling > errors:
+	}
+	if ceiling > errors {
 		return RuleCeiling
 	}
 	return RuleErrors

@@ -19,6 +19,10 @@ func (j *Judge) standingReason(r Result) string {
 		return warmUpReason(j.countFrom.since(now))
 	}
 	switch r.Rule {
+	case RuleGuard:
+		return j.waitingGuard().waitingReason()
+	case RuleSource:
+		return j.silentSourceReason()
 	case RuleFault:
 		return "no evidence can be read: " + j.fault
 	case RuleSilence:
@@ -39,26 +43,41 @@ func (j *Judge) standingReason(r Result) string {
 
 // failedReason words a failure, with the numbers of its moment.
 func (j *Judge) failedReason(rule string, r Result) string {
-	strength := fmt.Sprintf("(evidence %s, revert at %s)", odds(r.LogM), odds(-math.Log(j.evidence.tuning.falseRevert)))
 	switch rule {
 	case RuleTotalFailure:
-		return fmt.Sprintf("the candidate's last %s requests all failed, within %s%s",
-			count(j.total.run), span(j.clock.latest.since(j.total.since)), meanwhile(j.total.witness))
+		return j.total.reason(requests, j.clock.latest)
 	case RuleSevere:
-		return fmt.Sprintf("candidate failed %s within %s%s",
-			ofRequests(j.severe.candidate), span(j.clock.latest.since(j.severe.since)), meanwhile(j.severe.witness))
+		return j.severe.reason(requests, j.clock.latest)
 	case RuleCeiling:
 		return fmt.Sprintf("%s%s: above the %s that it may never fail, beyond chance %s",
-			rates(r), j.whole(r), Fraction(j.evidence.ceiling.limit), strength)
+			rates(r), j.whole(), Fraction(j.evidence.ceiling.limit), j.strength())
 	case RuleSlow:
-		return fmt.Sprintf("candidate is slow in %s, stable in %s: worse beyond chance %s",
-			ofRequests(j.slowOf(Candidate)), tallied(j.slowOf(Baseline)), strength)
+		return j.slowReason(requests, j.strength())
 	}
-	return fmt.Sprintf("%s%s: worse beyond chance %s", rates(r), j.whole(r), strength)
+	return fmt.Sprintf("%s%s%s: worse beyond chance %s", rates(r), j.whole(), j.mostly(), j.strength())
 }
 
-// slowOf tallies the slow answers over all steps.
-func (j *Judge) slowOf(a Arm) Tally { return Tally{Requests: j.rollout[a].Requests, Errors: j.slow[a]} }
+// strength says how strong the evidence of all requests is, and what it takes.
+func (j *Judge) strength() string {
+	return strength(j.evidence.logM(), -math.Log(j.evidence.tuning.falseRevert))
+}
+
+func strength(logM, logLimit float64) string {
+	return fmt.Sprintf("(evidence %s, revert at %s)", odds(logM), odds(logLimit))
+}
+
+func (c *counts) slowReason(what, strength string) string {
+	return fmt.Sprintf("candidate is slow in %s, stable in %s: worse beyond chance %s",
+		ofWhat(c.slowOf(Candidate), what), tallied(c.slowOf(Baseline)), strength)
+}
+
+func (f *totalFailure) reason(what string, now moment) string {
+	return fmt.Sprintf("the candidate's last %s %s all failed, within %s%s", count(f.run), what, span(now.since(f.since)), meanwhile(f.witness))
+}
+
+func (f *severe) reason(what string, now moment) string {
+	return fmt.Sprintf("candidate failed %s within %s%s", ofWhat(f.candidate, what), span(now.since(f.since)), meanwhile(f.witness))
+}
 
 func (j *Judge) passedReason(r Result) string {
 	strength := fmt.Sprintf("(evidence %s, pass at %s)", odds(r.LogPass), odds(j.evidence.logGoal()))
@@ -83,11 +102,19 @@ func (j *Judge) soakReason(r Result) string {
 }
 
 func (j *Judge) suspicionReason(r Result) string {
-	return fmt.Sprintf("%s%s: suspicious, no pass while the evidence against it is %s or more (evidence %s, revert at %s)",
-		rates(r), j.whole(r), odds(math.Log(j.evidence.tuning.suspicion)), odds(r.LogM), odds(-math.Log(j.evidence.tuning.falseRevert)))
+	numbers, strength := rates(r)+j.whole(), j.strength()
+	if r.Of != "" {
+		p := j.suspect()
+		numbers, strength = p.fares(), p.strength()
+	}
+	return fmt.Sprintf("%s: suspicious, no pass while the evidence against it is %s or more %s",
+		numbers, odds(math.Log(j.evidence.tuning.suspicion)), strength)
 }
 
 func (j *Judge) unhealthyReason(r Result) string {
+	if j.shared() {
+		return j.outage.reason()
+	}
 	return fmt.Sprintf("%s: stable itself was above %s in the last %s, being no worse than that proves nothing",
 		rates(r), Fraction(j.cfg.Errors.NeverAbove), span(unhealthyFor))
 }
@@ -109,19 +136,26 @@ func warmUpReason(left time.Duration) string {
 	return fmt.Sprintf("warming up, nothing is counted for another %s", span(left))
 }
 
+// requests is what all of the traffic is made of.
+const requests = "requests"
+
 // rates says how both arms fare at this step.
 func rates(r Result) string {
-	if r.Baseline.Requests == 0 {
-		return fmt.Sprintf("candidate fails %s", ofRequests(r.Candidate))
+	return compared(requests, [2]Tally{Baseline: r.Baseline, Candidate: r.Candidate})
+}
+
+func compared(what string, arms [2]Tally) string {
+	if arms[Baseline].Requests == 0 {
+		return fmt.Sprintf("candidate fails %s", ofWhat(arms[Candidate], what))
 	}
-	return fmt.Sprintf("candidate fails %s, stable %s", ofRequests(r.Candidate), tallied(r.Baseline))
+	return fmt.Sprintf("candidate fails %s, stable %s", ofWhat(arms[Candidate], what), tallied(arms[Baseline]))
 }
 
 // whole adds the candidate's count over all steps where it is more than this step's: the evidence against it comes
 // from all of them.
-func (j *Judge) whole(r Result) string {
-	if all := j.rollout[Candidate]; all != r.Candidate {
-		return fmt.Sprintf(", in the whole rollout candidate %s, stable %s", tallied(all), tallied(j.rollout[Baseline]))
+func (c *counts) whole() string {
+	if all := c.rollout[Candidate]; all != c.step[Candidate] {
+		return fmt.Sprintf(", in the whole rollout candidate %s, stable %s", tallied(all), tallied(c.rollout[Baseline]))
 	}
 	return ""
 }
@@ -134,8 +168,8 @@ func meanwhile(w witness) string {
 	return fmt.Sprintf(", stable %s meanwhile", tallied(w.seen))
 }
 
-func ofRequests(t Tally) string {
-	return fmt.Sprintf("%s of requests (%s of %s)", percent(t), count(t.Errors), count(t.Requests))
+func ofWhat(t Tally, what string) string {
+	return fmt.Sprintf("%s of %s (%s of %s)", percent(t), what, count(t.Errors), count(t.Requests))
 }
 
 func tallied(t Tally) string {

@@ -1,6 +1,9 @@
 package verdict
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
 	// bucketLength is the least time that a bucket is open.
@@ -25,7 +28,7 @@ const (
 // Judge hears one rollout from its first share to its end and says at any time what is known about the candidate.
 //
 // It is not safe for concurrent use. It reads no clock: all time comes with batches, shifts and Advance, and the same
-// input gives the same results. Fold and Advance do not allocate, save once to word a failure. A Judge is not restored
+// input gives the same results. Fold and Advance do not allocate for requests, save once to word a failure. A Judge is not restored
 // after a crash: a crash ends its rollout.
 type Judge struct {
 	cfg      Config
@@ -38,23 +41,49 @@ type Judge struct {
 	shifted   moment
 	countFrom moment // when the warm-up of this step ends; earlier lines are no evidence
 
-	open    bucket
-	opened  moment
-	step    [2]Tally // by Arm, since the last Shift, warm-up left out
-	rollout [2]Tally // by Arm, over all steps
-	slow    [2]int64 // by Arm, over all steps, where slowness is measured
+	open   bucket
+	opened moment
+	counts
+
+	logShare  float64 // logarithm of the part of alpha that evidence has
+	routes    []route
+	routesDue moment // the earliest at which a route's bucket closes. Invariant: up to date after each change of one
+	counted   []counted
+	guards    []guard
 
 	lastLine       moment // of either arm
 	unanswered     int64  // requests of the baseline since the last of the candidate, or since the last Shift
 	unhealthyUntil moment
+	outage         outage
 	behind         time.Duration
 	fault          string
 	verdict        Result // Invariant: latched once its Decision is Failed; not used before
 }
 
-// NewJudge starts the evidence of a new rollout. The configuration must be valid.
-func NewJudge(cfg Config) *Judge {
-	return &Judge{cfg: cfg, evidence: newEvidence(newTuning(cfg))}
+// NewJudge starts the evidence of a new rollout that is judged by its requests alone. The configuration must be valid.
+func NewJudge(cfg Config) *Judge { return NewJudgeBeside(cfg, Beside{}) }
+
+// NewJudgeBeside starts the evidence of a new rollout that is judged by what other sources tell of too.
+func NewJudgeBeside(cfg Config, beside Beside) *Judge {
+	t := newTuning(cfg)
+	whole, ofRoute, ofMetric := budget(len(cfg.Routes), len(beside.Counted))
+	j := &Judge{cfg: cfg, logShare: math.Log(whole), routesDue: never}
+	for _, r := range cfg.Routes {
+		p := newPart(r.Name, requestsTo(r.Name), t, ofRoute)
+		if t.slow != nil {
+			p.alsoSlow(t)
+		}
+		j.routes = append(j.routes, route{part: p})
+	}
+	for _, name := range beside.Counted {
+		j.counted = append(j.counted, counted{part: newPart(name, name, t, ofMetric)})
+	}
+	for _, g := range beside.Guards {
+		j.guards = append(j.guards, guard{Guard: g})
+	}
+	t.falseRevert *= whole
+	j.evidence = newEvidence(t)
+	return j
 }
 
 // Shift tells that the candidate's share, from 0 to 1, is proven live from that time on. It starts a new step: the open
@@ -73,9 +102,13 @@ func (j *Judge) Shift(at time.Time, share float64) {
 	if share > j.share {
 		j.countFrom = j.shifted.after(j.cfg.WarmUp)
 	}
+	j.enterBeside(share)
 	j.share = share
 	j.evidence.enter(share, j.rollout[Baseline])
 	j.step, j.unanswered = [2]Tally{}, 0
+	for i := range j.routes {
+		j.routes[i].step = [2]Tally{}
+	}
 	j.discard()
 }
 
@@ -84,9 +117,16 @@ func (j *Judge) Fold(b Batch) {
 	if j.convicted() {
 		return
 	}
+	if b.Aside() {
+		j.foldBeside(b)
+		return
+	}
 	if b.Gap || b.Fault != "" { // what is missing may be good answers: neither a bucket nor a run reaches across
 		j.discard()
 		j.total, j.severe = totalFailure{}, severe{}
+		for i := range j.routes {
+			j.routes[i].total, j.routes[i].severe = totalFailure{}, severe{}
+		}
 	}
 	j.fault, j.behind = b.Fault, b.Behind
 	now := j.readUpTo(b)
@@ -137,7 +177,8 @@ func (j *Judge) observe(s Sample, now moment) {
 		j.unanswered++
 	}
 	if logged >= j.countFrom {
-		j.count(s)
+		j.open.add(&s)
+		j.count(&s)
 	}
 	total, severe := j.total.observe(at, s, j.share), j.severe.observe(at, s, j.share)
 	switch {
@@ -145,54 +186,67 @@ func (j *Judge) observe(s Sample, now moment) {
 		j.convict(RuleTotalFailure)
 	case severe && !j.baselineOver():
 		j.convict(RuleSevere)
-	default:
-		j.closeDue(at)
+	case s.Route > 0:
+		j.observeRoute(s, at, logged)
 	}
+	j.closeDue(at)
 }
 
 // baselineOver tells whether stable was lately over the ceiling beyond chance. The runs do not convict then: in an outage
 // that both share, the few requests that witness a run may all have been lucky.
 func (j *Judge) baselineOver() bool {
-	return j.evidence.ceiling.baselineOver(float64(j.cfg.Errors.NeverAbove))
+	return j.shared() || j.evidence.ceiling.baselineOver(float64(j.cfg.Errors.NeverAbove))
 }
 
-func (j *Judge) count(s Sample) {
-	j.open.errors.ask(s.Arm)
-	j.open.slow.ask(s.Arm)
-	j.step[s.Arm].Requests++
-	j.rollout[s.Arm].Requests++
-	if s.Bad {
-		j.open.errors.blame(s.Arm)
-		j.step[s.Arm].Errors++
-		j.rollout[s.Arm].Errors++
-	}
-	if s.Slow {
-		j.open.slow.blame(s.Arm)
-		j.slow[s.Arm]++
-	}
-}
-
-// discard forgets the open bucket and opens the next.
+// discard forgets the open buckets and opens the next.
 func (j *Judge) discard() {
-	j.open, j.opened = bucket{}, max(j.clock.latest, j.countFrom)
+	j.open, j.opened, j.routesDue = bucket{}, max(j.clock.latest, j.countFrom), never
+	for i := range j.routes {
+		j.routes[i].discard(j.opened)
+	}
 }
 
-// closeDue closes the open bucket at the first moment up to at when it is a second old and each arm was asked; at the
-// full share only the candidate must have been. How the requests fared plays no part, or looking would be choosing.
+// closeDue closes the buckets that are due up to at, in the order of time: whoever asks more often gets the same.
 func (j *Judge) closeDue(at moment) {
-	x := j.open.errors
-	due := max(j.opened.after(bucketLength), j.lastLine)
-	if at < due || x.nc == 0 || (x.nb == 0 && j.share < 1) {
+	due := j.due()
+	if at < due && at < j.routesDue || j.convicted() {
 		return
 	}
+	if j.closeRoutes(min(at, due-1)); at < due || j.convicted() {
+		return
+	}
+	j.closeWhole(due)
+	j.closeRoutes(at)
+}
+
+// due is the first moment at which the open bucket is a second old and each arm was asked; at the full share only the candidate
+// must have been. How the requests fared plays no part, or looking would be choosing.
+func (j *Judge) due() moment {
+	x := j.open.errors
+	if x.nc == 0 || (x.nb == 0 && j.share < 1) {
+		return never
+	}
+	return max(j.opened.after(bucketLength), j.lastLine)
+}
+
+func (j *Judge) closeWhole(due moment) {
 	b := j.open
-	b.seconds = min(longestBucket, max(shortestBucket, due.since(j.opened).Seconds()))
+	b.seconds = bucketSeconds(due.since(j.opened))
 	j.open, j.opened = bucket{}, due
+	if j.shared() {
+		j.evidence.resetPass()
+		return
+	}
 	j.evidence.fold(b)
-	j.watchBaseline(x, due)
+	j.watchBaseline(b.errors, due)
 	if j.evidence.failed {
 		j.convict(j.evidence.heaviest())
 	}
+}
+
+// bucketSeconds is how long a bucket was open, as tokens and decay take it.
+func bucketSeconds(open time.Duration) float64 {
+	return min(longestBucket, max(shortestBucket, open.Seconds()))
 }
 
 // watchBaseline holds the step while stable itself is over the ceiling: being as bad as that proves nothing.
@@ -209,77 +263,4 @@ func (j *Judge) watchBaseline(x exposure, at moment) {
 	if over || (x.nb >= unhealthySample && x.kb > limit*x.nb) {
 		j.unhealthyUntil = at.after(unhealthyFor)
 	}
-}
-
-// Result is the decision that stands now.
-func (j *Judge) Result() Result {
-	if j.convicted() {
-		return j.verdict
-	}
-	r := j.numbers()
-	r.Decision, r.Rule = j.standing()
-	r.Reason = j.standingReason(r)
-	return r
-}
-
-// numbers fills in all of a result but the decision.
-func (j *Judge) numbers() Result {
-	return Result{
-		Candidate: j.step[Candidate],
-		Baseline:  j.step[Baseline],
-		LogM:      j.evidence.logM(),
-		LogPass:   j.evidence.logPass(),
-		Needed:    j.evidence.needed(j.perCandidate()),
-	}
-}
-
-// perCandidate is how many requests the baseline has for each of the candidate: as counted at this step, or by the share
-// while there is nothing to count.
-func (j *Judge) perCandidate() float64 {
-	c, b := j.step[Candidate].Requests, j.step[Baseline].Requests
-	switch {
-	case c > 0 && b > 0:
-		return float64(b) / float64(c)
-	case j.share > 0:
-		return (1 - j.share) / j.share
-	}
-	return 1
-}
-
-// standing finds the first that applies: what blinds, what holds, what is missing, and last a pass.
-func (j *Judge) standing() (Decision, string) {
-	now, e := j.clock.latest, &j.evidence
-	switch {
-	case j.share == 0:
-		return Undecided, RuleEvidence
-	case j.fault != "":
-		return Blind, RuleFault
-	case j.quiet() >= silentAfter:
-		return Blind, RuleSilence
-	case j.behind > lagLimit:
-		return Undecided, RuleLag
-	case float64(j.unanswered)*j.share >= expectedCandidates:
-		return Undecided, RuleCandidateSilent
-	case now < j.countFrom, j.step[Candidate].Requests == 0:
-		return Undecided, RuleNothing
-	case now < j.unhealthyUntil:
-		return Undecided, RuleBaselineUnhealthy
-	case e.suspicious():
-		return Undecided, RuleSuspicion
-	case !e.assured():
-		return Undecided, RuleEvidence
-	case e.decide() != Passed:
-		return Undecided, RuleSoak
-	}
-	return Passed, RuleErrors
-}
-
-// quiet is how long no request of either color was logged.
-func (j *Judge) quiet() time.Duration { return j.clock.latest.since(max(j.lastLine, j.shifted)) }
-
-// convict latches the failure with the numbers of its moment.
-func (j *Judge) convict(rule string) {
-	r := j.numbers()
-	r.Decision, r.Rule, r.Reason = Failed, rule, j.failedReason(rule, r)
-	j.verdict = r
 }

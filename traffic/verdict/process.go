@@ -99,18 +99,31 @@ var excessRatios = [...]float64{1.5, 2, 3, 5, 10, 30, 100, 1000}
 // excess is the FAIL test of one metric: evidence against "the candidate keeps to the margin". One runs over all steps.
 type excess struct {
 	margin
+	ratios []float64 // Invariant: no more than excessRatios
 	process
 }
 
 func newExcess(g margin, b betting) excess {
-	return excess{margin: g, process: newProcess(b, len(excessRatios))}
+	return excess{margin: g, ratios: excessRatios[:], process: newProcess(b, len(excessRatios))}
 }
 
 // fold bets on one closed bucket.
 func (e *excess) fold(x exposure, seconds float64) {
 	var ell [len(excessRatios)]float64
-	for i, m := range excessRatios {
+	for i, m := range e.ratios {
 		ell[i] = e.ell(m, x)
 	}
-	e.process.fold(ell[:], seconds)
+	e.process.fold(ell[:len(e.ratios)], seconds)
+}
+
+// patientRatios and patientBetting are of a second FAIL test of errors that stands in for the slow metric where that is off. It grows
+// by no more than a fifth of a nat in a second, so that a burst is worth nothing to it that the first does not see, and
+// spends its stake on what takes that one longest: faults of a few per cent, within twenty minutes.
+var (
+	patientRatios  = [...]float64{1.5, 2.5, 4, 8}
+	patientBetting = betting{first: 0.6, horizon: 1200, burst: 2, refill: 0.2}
+)
+
+func newPatient(g margin) excess {
+	return excess{margin: g, ratios: patientRatios[:], process: newProcess(patientBetting, len(patientRatios))}
 }

@@ -105,6 +105,11 @@ func (r *Replay) End() (Opinion, bool) {
 			r.look()
 		}
 	}
+	return r.Stands()
+}
+
+// Stands is the opinion at the moment that was played last, changed or not; false before the first share.
+func (r *Replay) Stands() (Opinion, bool) {
 	if len(r.opinions) == 0 {
 		return Opinion{}, false
 	}

@@ -24,30 +24,6 @@ type Sample struct {
 	Route uint8
 }
 
-// Interval is what a source beside the request log counted in both arms over one and the same stretch of time.
-type Interval struct {
-	// Metric is its place in Beside.Counted.
-	Metric int
-	// At is the end of the stretch, Length how long it was.
-	At     time.Time
-	Length time.Duration
-	// Candidate and Baseline hold what happened in the stretch, not since the beginning. Invariant: no more errors than requests.
-	Candidate, Baseline Tally
-}
-
-// Reading is what one guard saw at one moment.
-type Reading struct {
-	// Guard is its place in Beside.Guards.
-	Guard int
-	At    time.Time
-	// Over tells that the limit was passed.
-	Over bool
-	// Text is what was seen, with its number and limit, for a person: "412 tasks wait in celery, above 200".
-	Text string
-	// Missing says why there is no value now, which is neither health nor failure. Empty where there is one.
-	Missing string
-}
-
 // Batch is what a source of evidence read in one go.
 type Batch struct {
 	Samples []Sample
@@ -59,10 +35,11 @@ type Batch struct {
 	Behind time.Duration
 	// Fault says why there is no evidence at all, such as a log file that cannot be opened. Empty when reading works.
 	Fault string
-	// Intervals and Readings come from the sources beside the request log. A batch that has any holds nothing else: it is Aside.
+	// Intervals, Readings and Probes come from the sources beside the request log. A batch that has any holds nothing else: it is Aside.
 	Intervals []Interval
 	Readings  []Reading
+	Probes    []Probe
 }
 
 // Aside tells that the batch is of a source beside the request log: it says nothing about how far that log was read.
-func (b Batch) Aside() bool { return len(b.Intervals)+len(b.Readings) > 0 }
+func (b Batch) Aside() bool { return len(b.Intervals)+len(b.Readings)+len(b.Probes) > 0 }

@@ -6,9 +6,35 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
+
+var (
+	sick  atomic.Bool
+	eaten [][]byte
+)
+
+// eat takes so many MiB and keeps them.
+func eat(w http.ResponseWriter, r *http.Request) {
+	n, _ := strconv.Atoi(r.FormValue("mib"))
+	for range n {
+		bite := make([]byte, 1<<20)
+		for i := range bite { // what is not written is not given
+			bite[i] = byte(i)
+		}
+		eaten = append(eaten, bite)
+	}
+}
+
+// used is what this process has had of the processor.
+func used() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
 
 func main() {
 	ended := make(chan os.Signal, 1)
@@ -42,13 +68,21 @@ func main() {
 		os.Exit(3)
 	}
 	http.HandleFunc("/healthz", func(w http.ResponseWriter, r *http.Request) {
-		if os.Getenv("MODE") == "sick" {
+		if os.Getenv("MODE") == "sick" || sick.Load() {
 			http.Error(w, "no such table", http.StatusInternalServerError)
 			fmt.Println("GET /healthz: no such table")
 		}
 	})
 	http.HandleFunc("/api/version", func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"version":%q}`, os.Getenv("RELEASE"))
+	})
+	http.HandleFunc("/crash", func(http.ResponseWriter, *http.Request) { os.Exit(3) })
+	http.HandleFunc("/sicken", func(http.ResponseWriter, *http.Request) { sick.Store(true) })
+	http.HandleFunc("/mend", func(http.ResponseWriter, *http.Request) { sick.Store(false) })
+	http.HandleFunc("/eat", eat)
+	http.HandleFunc("/spin", func(http.ResponseWriter, *http.Request) {
+		for begun := used(); used() < begun+2*time.Second; {
+		}
 	})
 	go func() {
 		<-ended
