@@ -1,8 +1,12 @@
 package e2e
 
 import (
+	"fmt"
+	"maps"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"cutover/e2e/stage"
+	"cutover/traffic/journal"
 )
 
 // disaster is something that may be broken when somebody has to cut back.
@@ -90,6 +95,70 @@ func TestLaw2_CutbackAlwaysWorks(t *testing.T) {
 			require.NotEqual(t, "soaking", now.Phase, "the journal knows of it: %+v", now)
 		})
 	}
+}
+
+// Law 2: nothing stands before the rename, and no engine is asked at all. A journal that cannot be read hangs whoever tries.
+func TestLaw2_BackAsksNeitherTheEngineNorTheJournal(t *testing.T) {
+	t.Parallel()
+	s := set(t, stage.Options{Name: "alone"})
+	s.types(0, "up", "--to", "green", "--tag", good.Tag)
+	s.types(0, "shift", "--to", "green", "--weight", "50", "--no-guard")
+	engine, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	asked := make(chan error, 1)
+	go func() { // ends with the listener
+		_, err := engine.Accept()
+		asked <- err
+	}()
+	lines := filepath.Join(s.StateDir(), "journal.jsonl")
+	require.NoError(t, os.Rename(lines, lines+".aside"))
+	require.NoError(t, syscall.Mkfifo(lines, 0o640)) // who opens it to read waits for a writer, and there is none
+
+	r := s.backs("DOCKER_HOST=tcp://" + engine.Addr().String())
+	ended := time.Now()
+	require.Zero(t, r.Exit, r.Stdout)
+	s.none(ended, good.Tag)
+	require.Contains(t, r.Stdout, "not journaled")
+	s.narrow(r, `blue v1\.0\.0 100 %`)
+	require.NoError(t, engine.Close())
+	require.ErrorIs(t, <-asked, net.ErrClosed, "the engine was asked")
+
+	require.NoError(t, os.Rename(lines+".aside", lines))
+	now := s.status()
+	require.Zero(t, now.Weight)
+	require.Equal(t, "idle", now.Phase, "%+v", now)
+	s.journalIsWhole()
+}
+
+// Law 8: the process to which `back` leaves the end of the rollout may be killed, and the next command ends it.
+func TestLaw8_WhatBackLeftOpenIsEndedByTheNextCommand(t *testing.T) {
+	t.Parallel()
+	s := set(t, stage.Options{Name: "left"})
+	s.types(0, "up", "--to", "green", "--tag", good.Tag)
+	s.types(0, "shift", "--to", "green", "--weight", "50", "--no-guard")
+	require.NoError(t, syscall.Kill(s.NginxPID(), syscall.SIGSTOP)) // the proof of the end, too, has to wait for nginx
+	workers := slices.Sorted(maps.Keys(s.workers()))
+	for _, pid := range workers {
+		require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	}
+	r := s.backs("")
+	require.Equal(t, 11, r.Exit, r.Stdout)
+	var left int
+	until(t, "a process of its own ends the rollout", func() bool {
+		holder, held, err := journal.Holding(s.StateDir())
+		left = holder.PID
+		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", left)) // until it has said its own id, that of `back`, which is gone
+		return err == nil && held && strings.Contains(string(cmdline), "conclude")
+	})
+	require.NoError(t, syscall.Kill(left, syscall.SIGKILL))
+	for _, pid := range append(workers, s.NginxPID()) {
+		require.NoError(t, syscall.Kill(pid, syscall.SIGCONT))
+	}
+	s.types(0, "shift", "--to", "green", "--weight", "0")
+	now := s.status()
+	require.Equal(t, "idle", now.Phase, "%+v", now)
+	s.narrow(s.backs(""), `blue v1\.0\.0 100 %`)
+	s.journalIsWhole()
 }
 
 // Law 2: with the disk full, so that neither nginx's folder nor the journal's takes a byte.

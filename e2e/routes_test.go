@@ -43,6 +43,33 @@ func TestRoutes_TwoServicesSwitchTogether(t *testing.T) {
 	require.Contains(t, s.types(5, "shift", "--to", "green", "--weight", "20").Stderr, "api")
 }
 
+// All that one app may have goes there and back in one step, and nothing that was begun is cut off: neither by a reload nor without one.
+func TestRoutes_SwitchInOneStep(t *testing.T) {
+	t.Parallel()
+	for _, way := range switches {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			s := furnished(t, stage.Options{Name: "site-" + way, Also: []string{"api", "ws", "rpc"}, Nginx: "  switch: " + way})
+			worn := s.wears()
+			for _, act := range []struct {
+				name string
+				play func(*site)
+			}{
+				{"page and API are of one release", (*site).pairsAreNeverMixed},
+				{"WebSockets stay where they are", (*site).socketsStay},
+				{"gRPC calls go on", (*site).callsGoOn},
+				{"long answers end whole", (*site).streamsEndWhole},
+				{"large uploads arrive", (*site).uploadsArrive},
+			} {
+				t.Run(act.name, func(t *testing.T) { act.play(s.on(t)) })
+			}
+			require.Equal(t, worn, s.wears())
+			require.Zero(t, s.load.Snapshot().Lost)
+			s.journalIsWhole()
+		})
+	}
+}
+
 // asks gives the release that answers.
 func (s *scene) asks(path string) string {
 	s.t.Helper()

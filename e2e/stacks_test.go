@@ -68,8 +68,8 @@ func TestStack_NotReady(t *testing.T) {
 	blue := s.containers("blue")
 
 	r := s.types(5, "promote", "--env", "broken", "--tag", good.Tag)
-	require.Contains(t, r.Stdout, "before_switch: -version")
-	require.Contains(t, r.Stdout, "before_switch: -healthcheck")
+	require.Contains(t, r.Stdout, "before_switch[0]: -version")
+	require.Contains(t, r.Stdout, "before_switch[1]: -healthcheck")
 	require.Empty(t, s.containers("green"), "nothing is started")
 	s.failed("hook")
 	require.Contains(t, r.Stdout+r.Stderr, "connection refused", "what the hook said")

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,8 @@ func TestAnswers(t *testing.T) {
 		{"slow", map[string]string{"RELEASE": "v1.1.0"}, "/slow?ms=1", 200, "v1.1.0 after 1 ms"},
 		{"slow without a time", nil, "/slow", 400, "milliseconds"},
 		{"slow backwards", nil, "/slow?ms=-1", 400, "milliseconds"},
+		{"in parts", map[string]string{"RELEASE": "v1.1.0"}, "/stream?ms=100", 200, "v1.1.0 part 0\nv1.1.0 part 1\nv1.1.0 end\n"},
+		{"in parts without a time", nil, "/stream", 400, "milliseconds"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, err := baked(env(c.env))
@@ -77,6 +80,51 @@ func TestEcho(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "v1.1.0 "+line, back)
 	}
+}
+
+func TestUpload(t *testing.T) {
+	a, err := baked(env(map[string]string{"RELEASE": "v1.1.0"}))
+	require.NoError(t, err)
+	w := httptest.NewRecorder()
+	a.handler().ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/upload", strings.NewReader("hello")))
+	require.JSONEq(t, `{"release":"v1.1.0","bytes":5,"sha256":"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"}`, w.Body.String())
+}
+
+func TestGRPC(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	a, err := baked(env(map[string]string{"RELEASE": "v1"}))
+	require.NoError(t, err)
+	ctx, terminate := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, listener, a.handler()) }()
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	for _, c := range []struct{ name, method, sent, got, status string }{
+		{"each message comes back", "Say", "\x00\x00\x00\x00\x02hi\x00\x00\x00\x00\x00", "\x00\x00\x00\x00\x05v1 hi\x00\x00\x00\x00\x03v1 ", "0"},
+		{"as many as the message says", "Count", "\x00\x00\x00\x00\x012", "\x00\x00\x00\x00\x09v1 part 0\x00\x00\x00\x00\x09v1 part 1", "0"},
+		{"no message", "Say", "", "", "0"},
+		{"no number", "Count", "\x00\x00\x00\x00\x02hi", "", "3"},
+		{"a message that ends early", "Say", "\x00\x00\x00\x00\x02", "", "3"},
+		{"a compressed one", "Say", "\x01\x00\x00\x00\x00", "", "3"},
+		{"one that is too long", "Say", "\x00\xff\xff\xff\xff", "", "3"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client := http.Client{Transport: transport}
+			answer, err := client.Post("http://"+listener.Addr().String()+"/demo.Echo/"+c.method, "application/grpc", strings.NewReader(c.sent))
+			require.NoError(t, err)
+			defer answer.Body.Close()
+			got, err := io.ReadAll(answer.Body)
+			require.NoError(t, err)
+			require.Equal(t, "HTTP/2.0", answer.Proto)
+			require.Equal(t, "v1", answer.Header.Get("X-Release"))
+			require.Equal(t, c.got, string(got))
+			require.Equal(t, c.status, answer.Trailer.Get("Grpc-Status"))
+		})
+	}
+	transport.CloseIdleConnections()
+	terminate()
+	require.NoError(t, <-ended)
 }
 
 func TestBadEnvironment(t *testing.T) {

@@ -10,6 +10,8 @@
 //	HEALTH      "sick": /healthz always answers 500
 //
 // Routes: /healthz, /api/version (JSON: release, stack), /slow?ms=250, /echo (an upgraded connection that sends each line back),
-// /static/ with one style sheet, whose name is the release's own, and, for everything else, a small page that names it.
+// /stream?ms=250 (an answer in parts), /upload (JSON: bytes and sha256 of what arrived), /static/ with one style sheet, whose name is the
+// release's own, and, for everything else, a small page that names it. By gRPC, on the same port: /demo.Echo/Say sends each message back,
+// /demo.Echo/Count sends as many as the message says.
 // On SIGTERM it stops listening, finishes what it is answering, and ends within a second.
 package main

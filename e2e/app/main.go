@@ -54,9 +54,11 @@ func run(args []string, getenv func(string) string, out io.Writer) error {
 }
 
 // serve answers until ctx ends, then finishes what it is answering. No idle timeout: the application must outlive nginx on
-// their shared kept-alive connections, or POSTs are lost.
+// their shared kept-alive connections, or POSTs are lost. HTTP/2 without TLS is what nginx speaks for gRPC.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {

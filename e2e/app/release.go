@@ -60,6 +60,10 @@ func (a *app) handler() http.Handler {
 	mux.HandleFunc("/api/version", a.version)
 	mux.HandleFunc("/slow", a.slow)
 	mux.HandleFunc("/echo", a.echo)
+	mux.HandleFunc("/stream", a.stream)
+	mux.HandleFunc("/upload", a.upload)
+	mux.HandleFunc("/demo.Echo/Say", a.grpcSay)
+	mux.HandleFunc("/demo.Echo/Count", a.grpcCount)
 	mux.HandleFunc("/static/", a.asset)
 	mux.HandleFunc("/", a.page)
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -83,13 +87,22 @@ func (a *app) version(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (a *app) slow(w http.ResponseWriter, q *http.Request) {
+	length, ok := milliseconds(w, q)
+	if !ok {
+		return
+	}
+	a.wait(q, length)
+	fmt.Fprintf(w, "%s after %d ms\n", a.tag, length.Milliseconds())
+}
+
+// milliseconds is how long the request wants its answer to take. Where it does not say, it is answered so.
+func milliseconds(w http.ResponseWriter, q *http.Request) (length time.Duration, ok bool) {
 	ms, err := strconv.Atoi(q.URL.Query().Get("ms"))
 	if err != nil || ms < 0 {
 		http.Error(w, "ms: how many milliseconds?", http.StatusBadRequest)
-		return
+		return 0, false
 	}
-	a.wait(q, time.Duration(ms)*time.Millisecond)
-	fmt.Fprintf(w, "%s after %d ms\n", a.tag, ms)
+	return time.Duration(ms) * time.Millisecond, true
 }
 
 // echo upgrades the connection, as a WebSocket does, and sends each line back after its own tag until the client goes.
