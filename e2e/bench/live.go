@@ -22,10 +22,13 @@ func (b *bench) cutbackProcess(ctx context.Context) ([]row, error) {
 			if err == nil && w.proven != nil {
 				err = w.proven(ctx)
 			}
+			took[n] = append(took[n], milliseconds(time.Since(began)))
+			if err == nil && w.settled != nil {
+				err = w.settled(ctx)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", w.name, err)
 			}
-			took[n] = append(took[n], milliseconds(time.Since(began)))
 		}
 	}
 	return beside("cutback_process", "ms", ways, took), nil

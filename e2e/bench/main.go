@@ -26,7 +26,7 @@ const (
 	folder    = ".bench"
 	firstPort = 19180
 	// bound is for the whole bench without its cleaning up.
-	bound = 570 * time.Second
+	bound = 720 * time.Second
 	// patience is for anything that is waited for: to come up, to get its share, to fall silent.
 	patience = 45 * time.Second
 )
@@ -98,6 +98,7 @@ type part struct {
 
 func (b *bench) places() []place {
 	return []place{
+		{"nothing", func(context.Context) error { return nil }, []part{{"false_reverts", "simulating rollouts", b.characteristics}}},
 		{"the site", b.open, []part{
 			{"log_lines", "parsing log lines", b.logLines},
 			{"guardian_cutback", "killing the promoter at 20 %", b.guardianCutback},

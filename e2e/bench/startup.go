@@ -40,9 +40,10 @@ func (b *bench) backStartup(ctx context.Context) ([]row, error) {
 	return []row{ours.against("/bin/true", median(took[2])), beside.against("cutover --version", median(took[1]))}, nil
 }
 
-// logLines runs the benchmarks of the log's parser, by turns: nothing of e2e imports an inner package, so their own test binary does.
+// logLines runs the benchmark of what a line costs from the file to the judge's opinion, by turns with decoding it alone: nothing of
+// e2e imports an inner package, so their own test binary does.
 func (b *bench) logLines(ctx context.Context) ([]row, error) {
-	const ours, theirs = "BenchmarkParseLine", "BenchmarkEncodingJSON"
+	const ours, theirs = "BenchmarkParseAndFold", "BenchmarkEncodingJSON"
 	binary := filepath.Join(b.Dir, "signal.test")
 	if said, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, "cutover/traffic/signal").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build the benchmarks: %w: %s", err, said)

@@ -126,6 +126,9 @@ type way struct {
 	up, down func(context.Context) error
 	// proven waits until nobody gets the candidate any more. Nil where down's end says it.
 	proven func(context.Context) error
+	// settled waits, off the clock, for what down leaves to a process of its own, so that nobody else's figure has to bear it.
+	// Nil where that is nothing.
+	settled func(context.Context) error
 }
 
 // ways are cutover's first, then its rivals'.
@@ -137,7 +140,8 @@ func (y *yard) ways() []way {
 			up: func(ctx context.Context) error {
 				return typed(ctx, y.live, "shift", "--to", "green", "--weight", weight, "--no-guard")
 			},
-			down: func(ctx context.Context) error { return typed(ctx, y.live, "back") },
+			down:    func(ctx context.Context) error { return typed(ctx, y.live, "back") },
+			settled: func(ctx context.Context) error { return typed(ctx, y.live, "status") },
 		},
 		{name: "HAProxy's runtime API through socat", url: y.haproxy.url(), up: y.haproxy.up, down: y.haproxy.down},
 		{
