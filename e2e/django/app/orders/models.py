@@ -1,0 +1,32 @@
+from django.db import models
+
+
+class Order(models.Model):
+    # The client's own name for the order: one that is sent twice is placed once.
+    token = models.CharField(max_length=64, unique=True)
+    customer = models.CharField(max_length=100)
+    quantity = models.PositiveIntegerField()
+    placed = models.DateTimeField(auto_now_add=True)
+
+    @classmethod
+    def place(cls, token, data):
+        return cls.objects.get_or_create(token=token, defaults={"customer": data["customer"], "quantity": int(data["quantity"])})
+
+    def described(self):
+        return {"id": self.id, "customer": self.customer, "quantity": self.quantity}
+
+
+class Handled(models.Model):
+    """What the worker made of an order: one row each time its task ran."""
+
+    order_id = models.BigIntegerField(db_index=True)
+    stack = models.CharField(max_length=64)
+    release = models.CharField(max_length=64)
+    at = models.FloatField()
+
+
+class Tick(models.Model):
+    """What beat sent, by the sender's clock in seconds since 1970."""
+
+    stack = models.CharField(max_length=64)
+    at = models.FloatField(db_index=True)
