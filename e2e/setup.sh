@@ -6,6 +6,8 @@
 #   sh e2e/setup.sh lint     staticcheck and govulncheck, built into .tools
 #   sh e2e/setup.sh bench    HAProxy and socat, packages of the distribution: make bench measures beside them
 #   sh e2e/setup.sh nginxes  the nginx of other Debian releases in .tools/nginx, for the tests
+#   sh e2e/setup.sh prometheus  the distribution's Prometheus in .tools/prometheus, for the tests
+#   sh e2e/setup.sh redis    the distribution's Redis, for the tests
 #
 # Only a missing nginx is an error. Without an engine the demo runs local processes, and the tests that need one fail by name.
 set -eu
@@ -140,6 +142,37 @@ need_release() {
 # is_nginx VERSION PROGRAM: it runs, and its version matches.
 is_nginx() { "$2" -v 2>&1 | grep -q "^nginx version: nginx/$1\."; }
 
+# need_prometheus: the program alone, unpacked beside us: the package would start a service, and bring fonts and scripts for it.
+need_prometheus() {
+	ours=$tools/prometheus
+	if have prometheus || "$ours/prometheus" --version >/dev/null 2>&1; then return; fi
+	if ! have apt-get || ! have dpkg-deb; then
+		say "setup: prometheus is missing, and there is no apt-get here to fetch it with: tests on it are skipped, and fail where CUTOVER_REQUIRE_REAL is set"
+		return
+	fi
+	say "setup: fetching the distribution's Prometheus into .tools/prometheus: cutover's judge is tested on it"
+	rm -rf "$ours.new"
+	mkdir -p "$ours.new"
+	if fetch_prometheus || { say "setup: asking for newer package lists" && apt_get update && fetch_prometheus; }; then
+		rm -rf "$ours"
+		mkdir -p "$ours"
+		mv "$ours.new/usr/bin/prometheus" "$ours/prometheus"
+	else
+		say "setup: Prometheus could not be had: tests on it are skipped, and fail where CUTOVER_REQUIRE_REAL is set"
+	fi
+	rm -rf "$ours.new"
+}
+
+fetch_prometheus() {
+	(cd "$ours.new" && apt-get -q -o APT::Sandbox::User= download prometheus >&2 && dpkg-deb -x prometheus_*.deb . && usr/bin/prometheus --version >/dev/null 2>&1)
+}
+
+need_redis() {
+	if have redis-server; then return; fi
+	install redis-server "the tests of a queue's length ask it; started there on a port of its own, never as the system's service" || return 1
+	stop_service redis-server
+}
+
 # build FOLDER OUT LDFLAGS PACKAGE: beside its place first, so that a half-built tool is never found there.
 build() {
 	mkdir -p "$tools"
@@ -156,8 +189,10 @@ all)
 lint) need_lint ;;
 bench) need_rivals ;;
 nginxes) need_nginxes ;;
+prometheus) need_prometheus ;;
+redis) need_redis ;;
 *)
-	say "usage: sh e2e/setup.sh [lint | bench | nginxes]"
+	say "usage: sh e2e/setup.sh [lint | bench | nginxes | prometheus | redis]"
 	exit 2
 	;;
 esac
