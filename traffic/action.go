@@ -54,6 +54,8 @@ func Pending(s State) (Action, bool) {
 		return Action{}, false
 	case r.Phase == Finishing && !r.Served:
 		a.Kind, a.Split = Finish, r.split(Full)
+	case r.Phase == Finishing && r.Unhanded:
+		a.Kind = HandOver
 	case r.Phase == Finishing:
 		a.Kind, a.Color, a.Tag = Retire, r.Stable, r.Previous
 	default:

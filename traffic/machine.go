@@ -139,10 +139,16 @@ func reportEnd(s State, e Event) State {
 		r.Trouble = e.Why
 		return s.cutOver(e)
 	case e.Kind == HandedOver && r.Phase == Accepted:
-		r.HandedOver, r.Trouble = true, e.Why
+		r.HandedOver, r.Unhanded, r.Trouble = true, e.Why != "", e.Why
 		if !r.due(AfterPromote) && r.Plan.KeepWarm == 0 && r.Trouble == "" {
 			r.enter(Finishing, e)
 		}
+	case e.Kind == HandedOver && r.Phase == Finishing && r.Unhanded:
+		if e.Why != "" { // nobody else would do their work
+			r.Trouble = e.Why + "; the old stack was left running"
+			return s.over(e)
+		}
+		r.Unhanded = false
 	case e.Kind == Finished && r.Phase == Finishing:
 		r.Served = true
 		r.due(BeforeRetire)

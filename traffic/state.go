@@ -112,6 +112,8 @@ type Rollout struct {
 	// HandedOver tells that the workers run with the new release. Served, in Finishing, that nginx no longer needs the
 	// rollout's folder. Cut, in CuttingBack, that nginx was asked and gives everything to stable, or could not be asked.
 	HandedOver bool `json:"handed_over,omitempty"`
+	// Unhanded tells that this failed: the workers are still those of before, and it is tried once more before their stack is retired.
+	Unhanded bool `json:"unhanded,omitempty"`
 	Served     bool `json:"served,omitempty"`
 	Cut        bool `json:"cut,omitempty"`
 
