@@ -29,7 +29,7 @@ test: build setup lint
 	@sh e2e/setup.sh redis
 	go build -buildvcs=false -o .tools/testrun ./e2e/testrun
 	CUTOVER_REQUIRE_REAL=1 bash e2e/with-engine.sh .tools/testrun -race -count=1 -timeout 15m $$(go list ./... | grep -vx cutover/e2e)
-	CUTOVER_REQUIRE_REAL=1 bash e2e/with-engine.sh .tools/testrun -race -count=1 -timeout 25m ./e2e
+	CUTOVER_REQUIRE_REAL=1 bash e2e/with-engine.sh .tools/testrun -race -count=1 -timeout 35m ./e2e
 
 bench: build setup
 	@sh e2e/setup.sh bench
