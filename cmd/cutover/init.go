@@ -139,10 +139,12 @@ func (s *session) initDocument() initDocument {
 
 // initStable says once which color is stable, and makes the tree that sends everything to it.
 func (s *session) initStable(ctx context.Context, color traffic.Color, tag string) error {
-	if s.state.Open != nil && s.razed() {
-		if err := s.recover(ctx); err != nil {
+	if r := s.state.Open; r != nil && s.razed() {
+		gone := traffic.Event{Kind: traffic.CutSeen, Rollout: r.ID, Why: "the folders of all rollouts are gone: somebody removed them"}
+		if err := s.record(ctx, gone); err != nil {
 			return err
 		}
+		s.carry(ctx, nil)
 	}
 	if s.state.Open != nil {
 		return &traffic.Fault{

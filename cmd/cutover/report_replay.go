@@ -176,14 +176,14 @@ func lengthFor(whole time.Duration) time.Duration {
 // watching plays each sample to the replay and notes it; before the first sample of a second, too, what the judge thinks. Until
 // is when the judge's ear closes, zero for never.
 func (s *series) watching(r *verdict.Replay, until time.Time) func(verdict.Sample) {
-	second := int64(0)
+	second, deaf := int64(0), false
 	return func(sample verdict.Sample) {
 		if p := s.at(sample.At); p != nil {
 			p.count(sample)
 		}
 		r.Play(sample)
-		if now := sample.At.Unix(); now > second && (until.IsZero() || sample.At.Before(until)) {
-			second = now
+		if now := sample.At.Unix(); now > second && !deaf { // once more after its ear has closed: what it came to
+			second, deaf = now, !until.IsZero() && !sample.At.Before(until)
 			s.hear(r)
 		}
 	}
