@@ -97,6 +97,7 @@ func (s *session) replayed(told report, ran course, named string) (recordedTraff
 		return t, err
 	}
 	last, _ := r.End()
+	t.Series.hear(r) // what it came to
 	t.Candidate, t.Stable = r.Counted(verdict.Candidate), r.Counted(verdict.Baseline)
 	t.Opinions = eventsOf(r.Opinions())
 	t.remark(told, recording, ran, last.Result)
@@ -158,6 +159,9 @@ func seriesOf(recording *signal.Recording, ran course) series {
 	if until = until.Add(lead); until.After(recording.Last) {
 		until = recording.Last
 	}
+	if until.Before(ran.until) { // nginx keeps its last lines for a moment
+		until = ran.until
+	}
 	from = from.Truncate(time.Second)
 	every := lengthFor(until.Sub(from))
 	return series{From: unixTime(from), Every: int64(every / time.Second), Points: make([]stretch, int(until.Sub(from)/every)+1)}
@@ -176,14 +180,14 @@ func lengthFor(whole time.Duration) time.Duration {
 // watching plays each sample to the replay and notes it; before the first sample of a second, too, what the judge thinks. Until
 // is when the judge's ear closes, zero for never.
 func (s *series) watching(r *verdict.Replay, until time.Time) func(verdict.Sample) {
-	second, deaf := int64(0), false
+	second := int64(0)
 	return func(sample verdict.Sample) {
 		if p := s.at(sample.At); p != nil {
 			p.count(sample)
 		}
 		r.Play(sample)
-		if now := sample.At.Unix(); now > second && !deaf { // once more after its ear has closed: what it came to
-			second, deaf = now, !until.IsZero() && !sample.At.Before(until)
+		if now := sample.At.Unix(); now > second && (until.IsZero() || sample.At.Before(until)) {
+			second = now
 			s.hear(r)
 		}
 	}
