@@ -149,6 +149,10 @@ func (s *scene) strikes() {
 				s.t.Logf("nginx: %s", line)
 			}
 		}
+		guard, _ := os.ReadFile(filepath.Join(s.StateDir(), "guard.log")) // most scenes have none
+		for line := range strings.Lines(string(guard)) {
+			s.t.Logf("guard: %s", line)
+		}
 		for _, e := range s.events(0) {
 			s.t.Logf("journal %d: %s %v %% %s", e.seq, e.Kind, e.Weight, e.Why)
 		}

@@ -157,6 +157,10 @@ func (s *session) watch(ctx context.Context, id traffic.RolloutID) error {
 			if err := s.settle(ctx); err != nil { // of a shift that was killed on its way, of a cutback whose line was lost
 				s.out.failed(err)
 			}
+			if s.cutUnseen(ctx) { // who cut back may have the app, and wait for this guard to end: it has, if the journal says so
+				_ = s.replay() // of one that cannot be read nothing is known, and the next tick looks again
+				continue
+			}
 		case <-ctx.Done():
 			return s.takeBack(id, traffic.Event{Kind: traffic.AbortAsked, Why: "its guard was told to end"})
 		}
