@@ -11,7 +11,8 @@
 // state.go holds what is known: plain data. machine.go's Next says what an event makes of it; it is the only function that
 // decides, and judged.go has its two rules that matter most, the one that reverts a release and the one that raises a share.
 // action.go's Pending says which effect a state waits for. controller.go carries events to Next, writes them down, and then lets
-// the effects happen, through the small interfaces in ports.go. explain.go turns a state into sentences.
+// the effects happen, through the small interfaces in ports.go. explain.go turns a state into sentences. hooks.go names the points
+// at which a rollout waits for the user's own commands; evidence.go lets nothing rise on evidence that is not fresh.
 //
 // Crash rules. Every event that changes the state is in the journal before its effect, so folding Next over the journal gives
 // the state of a promoter that died; a cutback alone is done first and written down after. One Recovered event then tells what

@@ -114,8 +114,8 @@ type Rollout struct {
 	HandedOver bool `json:"handed_over,omitempty"`
 	// Unhanded tells that this failed: the workers are still those of before, and it is tried once more before their stack is retired.
 	Unhanded bool `json:"unhanded,omitempty"`
-	Served     bool `json:"served,omitempty"`
-	Cut        bool `json:"cut,omitempty"`
+	Served   bool `json:"served,omitempty"`
+	Cut      bool `json:"cut,omitempty"`
 
 	// Ending and Why are set when the end is decided: on entering CuttingBack or Accepted, or when it fails before any traffic.
 	Ending Ending `json:"ending,omitempty"`
