@@ -72,7 +72,7 @@ func (told *report) model() pageModel {
 		Remarks: told.Traffic.Remarks, Notes: told.Notes,
 	}
 	for _, h := range told.Timeline {
-		m.Timeline = append(m.Timeline, pageEvent{told.clock(h.At), h.About, h.Say, h.By})
+		m.Timeline = append(m.Timeline, pageEvent{told.clock(h.At), h.About, strings.TrimPrefix(h.Say, h.About+" "), h.By})
 	}
 	for n := range r.Steps {
 		m.Steps = append(m.Steps, told.pageStep(n))
@@ -192,7 +192,7 @@ func (told *report) sharePanel() panel {
 func (told *report) ratePanel() panel {
 	s := told.Traffic.Series
 	rate := func(of func(stretch) verdict.Tally) func(stretch) (float64, bool) {
-		return func(p stretch) (float64, bool) { return float64(of(p).Requests) / float64(s.Every), true }
+		return func(p stretch) (float64, bool) { return float64(of(p).Requests) / float64(s.Every), !p.Partly }
 	}
 	candidate, stable := rate(ofCandidate), rate(ofStable)
 	top := niceAbove(max(s.most(candidate), s.most(stable)))

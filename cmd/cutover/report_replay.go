@@ -42,6 +42,8 @@ type stretch struct {
 	Stable    verdict.Tally `json:"stable"`
 	// LogM is the most evidence there was against the candidate, as verdict.Result has it; nil where there was none to look at.
 	LogM *float64 `json:"log_m"`
+	// Partly tells that the log does not hold the whole of it, so that its counts make no rate.
+	Partly bool `json:"partly,omitempty"`
 }
 
 const (
@@ -164,7 +166,12 @@ func seriesOf(recording *signal.Recording, ran course) series {
 	}
 	from = from.Truncate(time.Second)
 	every := lengthFor(until.Sub(from))
-	return series{From: unixTime(from), Every: int64(every / time.Second), Points: make([]stretch, int(until.Sub(from)/every)+1)}
+	s := series{From: unixTime(from), Every: int64(every / time.Second), Points: make([]stretch, int(until.Sub(from)/every)+1)}
+	for n := range s.Points {
+		begins := from.Add(time.Duration(n) * every)
+		s.Points[n].Partly = begins.Before(recording.First) || begins.Add(every).After(recording.Last)
+	}
+	return s
 }
 
 // lengthFor is the shortest stretch by which the time has no more than an eye can see.
