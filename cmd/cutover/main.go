@@ -215,7 +215,9 @@ func (i *invocation) command(spec commandSpec) *cli.Command {
 			switch {
 			case c.Bool("json") && c.Bool("events"):
 				return usagef("%s: --json and --events exclude each other", spec.name)
-			case c.NArg() > 1 || c.NArg() == 1 && spec.argument == "":
+			case c.NArg() > 1 && spec.argument != "":
+				return usagef("%s: one %s is taken, and the flags go before it; %q is too much", spec.name, spec.argument, c.Args().Get(1))
+			case c.NArg() > 0 && spec.argument == "":
 				return usagef("%s: takes no argument %q; `cutover %s --help` shows its flags", spec.name, c.Args().First(), spec.name)
 			case c.Duration("wait") < 0:
 				return usagef("%s: --wait %v is negative", spec.name, c.Duration("wait"))

@@ -33,7 +33,7 @@ func reverted(t testing.TB, words string) []journal.Entry {
 	var entries []journal.Entry
 	for n, e := range []traffic.Event{
 		{Kind: traffic.StableSet, Color: traffic.Blue, Release: &traffic.Release{Tag: words}},
-		{Kind: traffic.Opened, Rollout: 1, By: words, Opening: &traffic.Opening{Mode: traffic.Promotion, Plan: plan, Stable: traffic.Blue, Tag: words, Previous: words}},
+		{Kind: traffic.Opened, Rollout: 1, By: "ann\n" + words, Opening: &traffic.Opening{Mode: traffic.Promotion, Plan: plan, Stable: traffic.Blue, Tag: words, Previous: words}},
 		{Kind: traffic.Prepared, Rollout: 1}, {Kind: traffic.Checked, Rollout: 1}, {Kind: traffic.Raised, Rollout: 1, Weight: 500},
 		{Kind: traffic.Judged, Rollout: 1, Verdict: &result},
 		{Kind: traffic.CutUnproven, Rollout: 1, Why: words},
@@ -168,7 +168,7 @@ func (w *replayedSite) goes(judge *verdict.Judge) {
 	w.happens(traffic.Event{Kind: traffic.StableSet, Color: traffic.Blue, Release: &traffic.Release{Tag: "v1.3.2"}})
 	w.happens(traffic.Event{Kind: traffic.Opened, By: "ann@host", Opening: &traffic.Opening{
 		Mode: traffic.Promotion, Plan: plan, Stable: traffic.Blue, Tag: "v1.4.0", Previous: "v1.3.2"}})
-	for n := 0; n < 20*200; n++ {
+	for range 20 * 200 {
 		w.asks(random, judge, 0, [2]float64{0.001, 0})
 	}
 	w.happens(traffic.Event{Kind: traffic.Prepared})
@@ -183,6 +183,9 @@ func (w *replayedSite) goes(judge *verdict.Judge) {
 			r = w.asks(random, judge, step.weight.Fraction(), [2]float64{0.001, step.fails})
 			if r.Decision == verdict.Failed || r.Decision == verdict.Passed && w.now.Sub(began) >= time.Minute {
 				w.happens(traffic.Event{Kind: traffic.Judged, Verdict: &r})
+				for range 40 { // nginx takes a moment
+					w.asks(random, judge, step.weight.Fraction(), [2]float64{0.001, step.fails})
+				}
 				break
 			}
 			require.Less(w.t, w.now.Sub(began), 10*time.Minute, "the judge comes to nothing: %s", r.Reason)
@@ -190,7 +193,7 @@ func (w *replayedSite) goes(judge *verdict.Judge) {
 	}
 	w.happens(traffic.Event{Kind: traffic.CutProven})
 	w.happens(traffic.Event{Kind: traffic.HandedOver})
-	for n := 0; n < 15*200; n++ {
+	for range 15 * 200 {
 		w.asks(random, judge, 0, [2]float64{0.001, 0})
 	}
 }
@@ -221,7 +224,8 @@ func TestReport_Golden(t *testing.T) {
 		compareGolden(t, file, got)
 	}
 	require.NoError(t, os.Remove(filepath.Join(w.dir, "access.log")))
-	compareGolden(t, "no-log.txt", w.types())
+	require.Regexp(t, `left out: the access log\s+/site/access.log\s+is\s+gone;`, w.types())
+	require.Contains(t, w.types("--html", "-"), "There is no chart: the access log /site/access.log is gone; ")
 }
 
 func compareGolden(t *testing.T, file, got string) {

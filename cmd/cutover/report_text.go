@@ -91,7 +91,8 @@ func (told *report) figures() []figure {
 	}
 	figures := []figure{{"reached", fmt.Sprintf("%s, with traffic %s", told.reached(), carried)}}
 	if told.Traffic.Missing == "" {
-		figures = append(figures, figure{"candidate", failures(told.Traffic.Candidate.Tally)}, figure{"stable", failures(told.Traffic.Stable.Tally)})
+		figures = append(figures, figure{"candidate", failures(told.Traffic.Candidate.Tally) + " in all"},
+			figure{"stable", failures(told.Traffic.Stable.Tally) + " meanwhile"})
 	}
 	return figures
 }
