@@ -113,3 +113,22 @@ func (u unopened) Missing(at time.Time, why string) verdict.Batch {
 	}
 	return b
 }
+
+// lookEvery hands over what each look gives, at once and then at every tick, until the context ends.
+func lookEvery(ctx context.Context, every time.Duration, look func(context.Context) verdict.Batch, fold func(verdict.Batch)) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		b := look(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if b.Aside() {
+			fold(b)
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}

@@ -121,21 +121,7 @@ func (p *Prometheus) Follow(ctx context.Context, fold func(verdict.Batch)) error
 	for _, m := range p.metrics { // the time since an earlier Follow is nobody's
 		m.base = snapshot{}
 	}
-	tick := time.NewTicker(p.every)
-	defer tick.Stop()
-	for ctx.Err() == nil {
-		b := p.look(ctx)
-		if ctx.Err() != nil {
-			break
-		}
-		if b.Aside() {
-			fold(b)
-		}
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
-	}
+	lookEvery(ctx, p.every, p.look, fold)
 	return nil
 }
 

@@ -59,21 +59,7 @@ func OpenScrape(cfg ScrapeConfig, addresses [2]string, c Comparison) (*Scrape, e
 func (s *Scrape) Follow(ctx context.Context, fold func(verdict.Batch)) error {
 	defer s.client.CloseIdleConnections()
 	s.counting.base = snapshot{} // the time since an earlier Follow is nobody's
-	tick := time.NewTicker(s.every)
-	defer tick.Stop()
-	for ctx.Err() == nil {
-		b := s.look(ctx)
-		if ctx.Err() != nil {
-			break
-		}
-		if b.Aside() {
-			fold(b)
-		}
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
-	}
+	lookEvery(ctx, s.every, s.look, fold)
 	return nil
 }
 
